@@ -1,0 +1,3 @@
+"""Short name of `jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2`."""
+
+from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2 import *  # noqa: F403
