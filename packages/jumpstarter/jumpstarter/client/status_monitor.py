@@ -1,0 +1,123 @@
+"""Following an exporter's status."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, Self
+
+import grpc
+from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2 import GetStatusRequest
+
+from jumpstarter.common.enums import ExporterStatus
+from jumpstarter.rpc import features
+from jumpstarter.rpc.stub import features_of
+
+# One request waits at the exporter this long for a change; one that polls gets this long to answer.
+_WAIT_SECONDS = 30.0
+_POLL_SECONDS = 5.0
+# Failures in a row after which the connection counts as lost.
+_FAILURES = 20
+_RETRY_SECONDS = 0.3
+
+
+class StatusMonitor:
+    """The exporter's status as it changes; an async context manager.
+
+    Our exporters answer when something changes; 0.9.0 exporters are asked every `poll_interval` seconds.
+    """
+
+    def __init__(self, stub: Any, poll_interval: float = 0.3) -> None:
+        self._stub = stub
+        self._poll_interval = poll_interval
+        self._waits = features.STATUS_WAIT in features_of(stub)
+        self._task: asyncio.Task[None] | None = None
+        self._news = asyncio.Condition()
+        self._listeners: list[Callable[[ExporterStatus, ExporterStatus | None], None]] = []
+        self.current_status: ExporterStatus | None = None
+        self.previous_status: ExporterStatus | None = None
+        self.status_message = ""
+        self.status_version = 0
+        self.connection_lost = False
+        self.unsupported = False
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Begin to follow."""
+        self._task = asyncio.ensure_future(self._follow())
+
+    async def stop(self) -> None:
+        """Cease to follow."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def on_status_change(self, callback: Callable[[ExporterStatus, ExporterStatus | None], None]) -> None:
+        """Have `callback(new, old)` called on the event loop at every change."""
+        self._listeners.append(callback)
+
+    async def wait_for_status(self, target: ExporterStatus, timeout: float | None = None) -> bool:
+        """Whether `target` was reached within `timeout` seconds; False also when the connection is lost."""
+        return await self.wait_for_any_of([target], timeout) is not None
+
+    async def wait_for_any_of(
+        self, targets: Iterable[ExporterStatus], timeout: float | None = None
+    ) -> ExporterStatus | None:
+        """The first of `targets` to be reached; None after `timeout` seconds or when the connection is lost."""
+        wanted = frozenset(targets)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout), self._news:
+                await self._news.wait_for(
+                    lambda: self.current_status in wanted or self.connection_lost or self.unsupported
+                )
+                return self.current_status if self.current_status in wanted else None
+        return None
+
+    async def _follow(self) -> None:
+        failures = 0
+        while failures < _FAILURES:
+            try:
+                await self._ask()
+                failures = 0
+            except grpc.RpcError as error:
+                if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+                    await self._tell(unsupported=True)
+                    return
+                failures += 1
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if not self._waits:
+                await asyncio.sleep(self._poll_interval)
+        await self._tell(connection_lost=True)
+
+    async def _ask(self) -> None:
+        request = GetStatusRequest()
+        if self._waits and self.current_status is not None:
+            request.wait_while_version = self.status_version
+        response = await self._stub.GetStatus(request, timeout=_WAIT_SECONDS if self._waits else _POLL_SECONDS)
+        status = ExporterStatus.from_proto(response.status)
+        if status == self.current_status and response.status_version == self.status_version:
+            return
+        old, self.current_status = self.current_status, status
+        self.previous_status = (
+            ExporterStatus.from_proto(response.previous_status) if response.HasField("previous_status") else old
+        )
+        self.status_message = response.message
+        self.status_version = response.status_version
+        for listener in self._listeners:
+            listener(status, old)
+        await self._tell()
+
+    async def _tell(self, *, connection_lost: bool = False, unsupported: bool = False) -> None:
+        self.connection_lost = connection_lost
+        self.unsupported = unsupported
+        async with self._news:
+            self._news.notify_all()

@@ -1,0 +1,41 @@
+"""What makes a method of a driver reachable from a client."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+MARKER_MAGIC: Final = "07c9b9cc"
+MARKER_DRIVERCALL: Final = "marker_drivercall"
+MARKER_STREAMCALL: Final = "marker_streamcall"
+MARKER_STREAMING_DRIVERCALL: Final = "marker_streamingdrivercall"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def export(func: F) -> F:
+    """Mark a method as a driver call; a generator or async generator makes it a streaming call.
+
+    ValueError for anything that is not a function.
+    """
+    if inspect.isasyncgenfunction(func) or inspect.isgeneratorfunction(func):
+        setattr(func, MARKER_STREAMING_DRIVERCALL, MARKER_MAGIC)
+    elif inspect.isroutine(func):
+        setattr(func, MARKER_DRIVERCALL, MARKER_MAGIC)
+    else:
+        raise ValueError(f"@export goes over a function, not over {type(func).__name__}: {func!r}")
+    return func
+
+
+def exportstream(func: F) -> F:
+    """Mark an async context manager method that yields an `anyio.abc.ObjectStream[bytes]` as a stream constructor."""
+    if not callable(func):
+        raise ValueError(f"@exportstream goes over a function, not over {type(func).__name__}: {func!r}")
+    setattr(func, MARKER_STREAMCALL, MARKER_MAGIC)
+    return func
+
+
+def is_marked(func: object, marker: str) -> bool:
+    """Whether `func` carries `marker`."""
+    return getattr(func, marker, None) == MARKER_MAGIC

@@ -1,0 +1,7 @@
+"""Serve drivers: `Session`."""
+
+from __future__ import annotations
+
+from .session import Session
+
+__all__ = ["Session"]

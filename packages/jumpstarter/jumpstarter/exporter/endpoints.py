@@ -1,0 +1,111 @@
+"""Where a session can be reached: a private Unix socket, or a TCP port."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import grpc
+from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2_grpc import add_ExporterServiceServicer_to_server
+from jumpstarter_protocol.jumpstarter.v1.router_pb2_grpc import add_RouterServiceServicer_to_server
+
+from jumpstarter.common.exceptions import ConfigurationError
+from jumpstarter.config.env import environment
+from jumpstarter.rpc.limits import Limits, message_size_options
+
+# The longest path that a Unix socket's address holds on every system, with its final zero: macOS has 104 bytes.
+_SOCKET_PATH_BYTES = 103
+# Calls still open when a server ends get this long, in seconds, to notice that they are cancelled.
+_STOP_SECONDS = 1.0
+
+_SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.so_reuseport", 0),
+)
+
+
+@contextmanager
+def socket_directory() -> Generator[Path]:
+    """A directory of mode 0700 for sockets, removed at the end; below XDG_RUNTIME_DIR where the path is short
+    enough.
+    """
+    wanted = environment().runtime_directory
+    parent: Path | None = (
+        wanted if len(bytes(wanted)) + len("/jumpstarter-XXXXXXXX/socket") <= _SOCKET_PATH_BYTES else None
+    )
+    directory = Path(tempfile.mkdtemp(prefix="jumpstarter-", dir=parent))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@asynccontextmanager
+async def serve_unix(session: Any, limits: Limits, *, interceptors: Sequence[Any] = ()) -> AsyncGenerator[str]:
+    """Serve `session` on a Unix socket in a private directory; gives the socket's path."""
+    with socket_directory() as directory:
+        path = str(directory / "socket")
+        server = _server(session, limits, interceptors)
+        server.add_insecure_port(f"unix://{path}")
+        async with _running(server):
+            yield path
+
+
+@asynccontextmanager
+async def serve_tcp(
+    session: Any,
+    limits: Limits,
+    host: str,
+    port: int,
+    *,
+    tls_credentials: grpc.ServerCredentials | None = None,
+    interceptors: Sequence[Any] = (),
+) -> AsyncGenerator[int]:
+    """Serve `session` on `host`:`port` (0: any free one), plain without `tls_credentials`; gives the port."""
+    server = _server(session, limits, interceptors)
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        if tls_credentials is None:
+            bound = server.add_insecure_port(address)
+        else:
+            bound = server.add_secure_port(address, tls_credentials)
+    except RuntimeError as error:
+        raise ConfigurationError(f"cannot listen on {address}: {error}") from None
+    async with _running(server):
+        yield bound
+
+
+@contextmanager
+def serve_unix_in_background(session: Any) -> Generator[str]:
+    """Serve `session` from an event loop in a thread of its own; gives the socket's path."""
+    from anyio.from_thread import start_blocking_portal
+
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(serve_unix(session, session.limits)) as path,
+    ):
+        yield path
+
+
+def _server(session: Any, limits: Limits, interceptors: Sequence[Any]) -> grpc.aio.Server:
+    options = [*_SERVER_OPTIONS, *message_size_options(limits.message_bytes)]
+    server = grpc.aio.server(options=options, interceptors=list(interceptors))
+    add_ExporterServiceServicer_to_server(session, server)
+    add_RouterServiceServicer_to_server(session, server)
+    return server
+
+
+@asynccontextmanager
+async def _running(server: grpc.aio.Server) -> AsyncGenerator[None]:
+    await server.start()
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await server.stop(_STOP_SECONDS)

@@ -1,0 +1,131 @@
+"""The log of a session: a ring of numbered records, and any number of readers with a place in it each.
+
+Records come from any thread, rendered there; readers wait on the event loop. A reader that falls behind the ring loses
+its
+oldest records and is told how many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from jumpstarter.common.enums import LogSource
+
+CAPACITY = 65_536
+# What a new reader gets of the past.
+HISTORY = 256
+# A longer message is cut; the ring stays bounded in bytes too.
+MESSAGE_CHARACTERS = 16 * 1024
+
+
+class Entry(NamedTuple):
+    """One log record as readers get it. `created`: seconds since the epoch."""
+
+    sequence: int
+    created: float
+    severity: str
+    message: str
+    source: LogSource
+    logger: str
+
+
+class LogRing:
+    """The newest `capacity` records, numbered from 1."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._slots: list[Entry | None] = []
+        self._lock = threading.Lock()
+        self._newest = 0
+        self._readers: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+
+    @property
+    def newest(self) -> int:
+        """The sequence number of the newest record, 0 when there is none."""
+        return self._newest
+
+    def append(self, created: float, severity: str, message: str, source: LogSource, logger: str) -> None:
+        """Add a record, from any thread."""
+        with self._lock:
+            entry = Entry(self._newest + 1, created, severity, message, source, logger)
+            if len(self._slots) < self._capacity:
+                self._slots.append(entry)
+            else:
+                self._slots[self._newest % self._capacity] = entry
+            self._newest += 1
+            waiting = list(self._readers.items()) if self._readers else ()
+        for event, loop in waiting:
+            if not event.is_set():
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(event.set)
+
+    async def read(self, after: int | None = None) -> AsyncIterator[tuple[Entry, int]]:
+        """(record, number of records lost just before it), for ever, from the one after `after`; None starts
+        with recent history.
+        """
+        place = max(0, self._newest - HISTORY) if after is None else min(after, self._newest)
+        event = asyncio.Event()
+        self._readers[event] = asyncio.get_running_loop()
+        try:
+            while True:
+                event.clear()
+                entries, lost = self._take(place)
+                for entry in entries:
+                    yield entry, lost
+                    lost = 0
+                if entries:
+                    place = entries[-1].sequence
+                else:
+                    await event.wait()
+        finally:
+            del self._readers[event]
+
+    def _take(self, place: int, most: int = 1024) -> tuple[list[Entry], int]:
+        """Up to `most` records after `place`, and how many before them are gone."""
+        with self._lock:
+            oldest = self._newest - len(self._slots)
+            start = max(place, oldest)
+            stop = min(self._newest, start + most)
+            entries = [self._slots[index % self._capacity] for index in range(start, stop)]
+        return [entry for entry in entries if entry is not None], start - place
+
+
+class RingHandler(logging.Handler):
+    """Puts the records of every logger into a ring, but not those that clients show of other exporters."""
+
+    def __init__(self, ring: LogRing) -> None:
+        super().__init__()
+        self._ring = ring
+        self._sources: dict[str, LogSource] = {}
+
+    def set_source(self, logger_name: str, source: LogSource | None) -> None:
+        """Have records of `logger_name` and below carry `source`; None ends that."""
+        if source is None:
+            self._sources.pop(logger_name, None)
+        else:
+            self._sources[logger_name] = source
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("exporter:"):
+            return
+        try:
+            message = record.getMessage()
+            if record.exc_info:
+                message = f"{message}\n{logging.Formatter().formatException(record.exc_info)}"
+        except Exception:
+            self.handleError(record)
+            return
+        if len(message) > MESSAGE_CHARACTERS:
+            message = f"{message[:MESSAGE_CHARACTERS]} ... ({len(message) - MESSAGE_CHARACTERS} more characters)"
+        self._ring.append(record.created, record.levelname, message, self._source(record.name), record.name)
+
+    def _source(self, name: str) -> LogSource:
+        for prefix, source in self._sources.items():
+            if name == prefix or name.startswith(f"{prefix}."):
+                return source
+        return LogSource.DRIVER if name.startswith("driver.") else LogSource.SYSTEM

@@ -1,0 +1,35 @@
+"""The exporter that the surrounding shell is connected to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import Any
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from jumpstarter.client.base import refuse_running_loop
+from jumpstarter.client.client import open_stub
+from jumpstarter.client.tree import build_tree
+from jumpstarter.config.env import environment
+
+
+@contextmanager
+def env() -> Generator[Any]:
+    """The client of the exporter at JUMPSTARTER_HOST; EnvironmentVariableNotSetError outside a shell."""
+    refuse_running_loop("env")
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(_open()) as (stub, report):
+        with ExitStack() as stack:
+            yield build_tree(report, stub, portal, stack, environment().allow, environment().unsafe)
+
+
+@asynccontextmanager
+async def env_async(portal: BlockingPortal, stack: ExitStack) -> AsyncGenerator[Any]:
+    """`env` on the running event loop, which `portal` leads to."""
+    async with _open() as (stub, report):
+        yield build_tree(report, stub, portal, stack, environment().allow, environment().unsafe)
+
+
+def _open() -> Any:
+    here = environment()
+    return open_stub(here.host, insecure=here.insecure, passphrase=here.passphrase)

@@ -1,0 +1,59 @@
+"""Serve a driver to its own process, over real gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from typing import Any
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from jumpstarter.client.base import refuse_running_loop
+from jumpstarter.client.client import open_stub
+from jumpstarter.client.tree import build_tree
+from jumpstarter.common.enums import ExporterStatus
+from jumpstarter.driver.base import Driver
+from jumpstarter.exporter.session import Session
+from jumpstarter.rpc.limits import Limits
+
+
+@contextmanager
+def serve(root_device: Driver, *, limits: Limits | None = None) -> Generator[Any]:
+    """Serve a driver tree on a private socket, from an event loop in a thread of its own; gives its client.
+
+    The drivers are reset at the start and closed at the end. Any client class may be imported, and errors of
+    drivers come with
+    their tracebacks.
+    """
+    refuse_running_loop("serve")
+    session = Session(root_device=root_device, limits=limits or Limits(), show_tracebacks=True)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(_serving(session)) as (stub, report):
+        with ExitStack() as stack:
+            # In this thread: the caller's module may be in the middle of being imported.
+            yield build_tree(report, stub, portal, stack, allow=[], unsafe=True)
+
+
+@asynccontextmanager
+async def serve_async(
+    root_device: Driver,
+    portal: BlockingPortal | None = None,
+    stack: ExitStack | None = None,
+    *,
+    limits: Limits | None = None,
+) -> AsyncGenerator[Any]:
+    """`serve` on the running event loop: use the client's `_async` methods there, its blocking ones from other
+    threads.
+    """
+    session = Session(root_device=root_device, limits=limits or Limits(), show_tracebacks=True)
+    async with AsyncExitStack() as own:
+        stub, report = await own.enter_async_context(_serving(session))
+        way_in = portal if portal is not None else await own.enter_async_context(BlockingPortal())
+        clients = stack if stack is not None else own.enter_context(ExitStack())
+        yield build_tree(report, stub, way_in, clients, allow=[], unsafe=True)
+
+
+@asynccontextmanager
+async def _serving(session: Session) -> AsyncGenerator[tuple[Any, Any]]:
+    async with session, session.serve_unix_async() as path, open_stub(path) as connection:
+        session.update_status(ExporterStatus.LEASE_READY)
+        yield connection
