@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import CancelledError as FutureCancelled
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NoReturn, TypeVar
 
 from anyio.from_thread import BlockingPortal
 from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2 import DriverCallRequest, StreamingDriverCallRequest
 
 from jumpstarter.common.exceptions import DriverConnectionError
-from jumpstarter.streams.blocking import BlockingStream
+from jumpstarter.streams.blocking import BlockingStream, OpenStream
 
 from .core import AsyncDriverClient, StreamingCall
 
@@ -64,9 +66,9 @@ class DriverClient(AsyncDriverClient):
     def open_stream(self, method: str = "connect") -> BlockingStream:
         """`stream` without a with block: `close()` ends it, as does garbage collection."""
         refuse_running_loop("open_stream")
-        stack = ExitStack()
-        stream = stack.enter_context(self.portal.wrap_async_context_manager(self.stream_async(method)))
-        return BlockingStream(stream, self.portal, stack)
+        stream = OpenStream(self.stream_async(method), self.portal)
+        self._open_streams.add(stream)
+        return stream
 
     @contextmanager
     def log_stream(self) -> Generator[None]:
@@ -79,6 +81,13 @@ class DriverClient(AsyncDriverClient):
     def status(self) -> Any:
         """The exporter's status, asked anew each time; None from an exporter too old to tell."""
         return self._block("status", self.get_status_async)
+
+    @cached_property
+    def _open_streams(self) -> weakref.WeakSet[OpenStream]:
+        """What `open_stream` has handed out; it is closed with the session at the latest."""
+        streams: weakref.WeakSet[OpenStream] = weakref.WeakSet()
+        self.stack.callback(_close_all, streams)
+        return streams
 
     def close(self) -> None:
         """Release what the client holds; overridden where there is something."""
@@ -104,6 +113,10 @@ class StubDriverClient(DriverClient):
 
     missing: str = "the client class is not installed"
 
+    def __getattr__(self, name: str) -> NoReturn:
+        # No ImportError here: hasattr() is to go on working.
+        raise AttributeError(f"no {name!r} here: {self.missing}")
+
     def _raise_missing_error(self) -> NoReturn:
         raise ImportError(self.missing)
 
@@ -121,6 +134,12 @@ class StubDriverClient(DriverClient):
 
     def log_stream(self) -> NoReturn:
         self._raise_missing_error()
+
+
+def _close_all(streams: weakref.WeakSet[OpenStream]) -> None:
+    for stream in list(streams):
+        with suppress(Exception):  # a broken stream has told its user already
+            stream.close()
 
 
 def refuse_running_loop(name: str) -> None:

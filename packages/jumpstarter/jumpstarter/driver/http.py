@@ -15,6 +15,7 @@ from anyio.abc import ObjectStream
 from yarl import URL
 
 from jumpstarter.common.resources import PresignedRequestResource
+from jumpstarter.streams.common import background_tasks
 
 CHUNK_BYTES = 256 * 1024
 CONNECT_SECONDS = 30.0
@@ -76,13 +77,9 @@ async def _put(
 ) -> AsyncGenerator[ObjectStream[bytes]]:
     url = URL(resource.url, encoded=True)
     upload = _Upload(url)
-    async with anyio.create_task_group() as group:
+    async with upload, background_tasks() as group:
         group.start_soon(upload.run, session, dict(resource.headers))
-        try:
-            yield upload
-        except BaseException:
-            group.cancel_scope.cancel()
-            raise
+        yield upload
         await upload.finish()
 
 
@@ -156,6 +153,7 @@ class _Upload(ObjectStream[bytes]):
 
     async def aclose(self) -> None:
         self._sender.close()
+        self._receiver.close()
 
 
 def shown(url: URL) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
+from anyio import BrokenResourceError, ClosedResourceError
 from anyio.abc import ObjectStream
 from pydantic import TypeAdapter, ValidationError
 
@@ -43,7 +44,8 @@ async def open_resource(resources: dict[UUID, Any], handle: Any, timeout: float)
         async with stream:
             yield stream
             # Only a body that went through says so: a client must not take half a dump for a whole one.
-            await stream.send_eof()
+            with suppress(BrokenResourceError, ClosedResourceError):
+                await stream.finish()
         return
     from .http import open_url
 

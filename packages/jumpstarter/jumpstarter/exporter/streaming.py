@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
@@ -18,11 +18,9 @@ from jumpstarter.driver.dispatch import Dispatcher
 from jumpstarter.rpc import features
 from jumpstarter.rpc.errors import CallRefused, status_of
 from jumpstarter.rpc.limits import Limits
+from jumpstarter.streams.encoding import Compression, ExpansionLimit, compress_stream
 from jumpstarter.streams.frames import ServerFrameStream, StreamBroken
 from jumpstarter.streams.metadata import MetadataStreamAttributes
-
-if TYPE_CHECKING:
-    from jumpstarter.streams.encoding import Compression
 
 Find = Callable[[str], Dispatcher]
 
@@ -116,8 +114,6 @@ class _Exchange:
 async def _serve_resource(
     context: Any, stream: ServerFrameStream, dispatcher: Dispatcher, encoding: str | None, limits: Limits
 ) -> None:
-    from jumpstarter.streams.encoding import ExpansionLimit, compress_stream
-
     resources = dispatcher.driver.resources
     if len(resources) >= RESOURCES_PER_DRIVER:
         raise CallRefused(
@@ -147,8 +143,6 @@ def _handle(uuid: UUID, encoding: str | None) -> tuple[tuple[str, str], ...]:
 
 
 def _compression(encoding: str | None) -> Compression | None:
-    from jumpstarter.streams.encoding import Compression
-
     if encoding is None:
         return None
     try:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Self
 
 import anyio
-from anyio.abc import ObjectStream
+from anyio.abc import ObjectStream, TaskStatus
 from anyio.from_thread import BlockingPortal
 
 
 class BlockingStream:
-    """`stream`, which lives on the event loop behind `portal`. Iterating gives pieces until the other side's end.
+    """`stream`, which lives on the event loop behind `portal`. Iterating gives pieces until the other side's end."""
 
-    With a `stack`, closing closes that, and so does garbage collection.
-    """
-
-    def __init__(self, stream: ObjectStream[bytes], portal: BlockingPortal, stack: ExitStack | None = None) -> None:
+    def __init__(self, stream: ObjectStream[bytes], portal: BlockingPortal) -> None:
         self._stream = stream
         self._portal = portal
-        self._stack = stack
-        self._finalizer = None if stack is None else weakref.finalize(self, _close_in_background, portal, stream)
 
     def send(self, data: bytes) -> None:
         """Send all of `data`. anyio.BrokenResourceError, with the cause, when the other side is gone."""
@@ -41,12 +36,7 @@ class BlockingStream:
 
     def close(self) -> None:
         """Close the stream; what was sent before still arrives. Closing twice is fine."""
-        if self._stack is None:
-            self._portal.call(self._stream.aclose)
-            return
-        if self._finalizer is not None:
-            self._finalizer.detach()
-        self._stack.close()
+        self._portal.call(self._stream.aclose)
 
     def __iter__(self) -> Iterator[bytes]:
         with suppress(anyio.EndOfStream):
@@ -64,7 +54,38 @@ class BlockingStream:
             return await self._stream.receive()
 
 
-def _close_in_background(portal: BlockingPortal, stream: ObjectStream[Any]) -> None:
-    """From a finalizer, which may run in any thread, the loop's own included: start closing and do not wait."""
-    with suppress(RuntimeError):
-        portal.start_task_soon(stream.aclose)
+class OpenStream(BlockingStream):
+    """A stream without a with block around it: `close()` or garbage collection ends the context it came from."""
+
+    def __init__(self, opening: AbstractAsyncContextManager[ObjectStream[bytes]], portal: BlockingPortal) -> None:
+        self._task, (stream, close) = portal.start_task(_hold, opening)
+        super().__init__(stream, portal)
+        self._finalizer = weakref.finalize(self, _close_soon, portal, close)
+
+    def close(self) -> None:
+        if self._finalizer():
+            self._task.result()
+
+
+async def _hold(
+    opening: AbstractAsyncContextManager[ObjectStream[bytes]],
+    *,
+    task_status: TaskStatus[tuple[ObjectStream[bytes], Callable[[], None]]],
+) -> None:
+    """Keep the context of a stream open until told to close it."""
+    closing = anyio.Event()
+    async with opening as stream:
+        task_status.started((stream, closing.set))
+        await closing.wait()
+
+
+def _close_soon(portal: BlockingPortal, close: Callable[[], None]) -> bool:
+    """Start closing, from any thread, the loop's own included, as garbage collection has it.
+
+    Whether the loop still runs.
+    """
+    try:
+        portal.start_task_soon(close)
+    except RuntimeError:
+        return False
+    return True

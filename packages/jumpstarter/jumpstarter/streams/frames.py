@@ -246,6 +246,11 @@ class ServerFrameStream(FrameStream):
         """Whether this side has said that it sends no more."""
         return self._eof_sent
 
+    async def finish(self) -> None:
+        """The driver is done and all went well."""
+        if not self._closed:
+            await self.send_eof()
+
     async def fail(self, detail: ErrorDetail) -> None:
         """Tell the client, as the last frame, why the stream ends."""
         await self._put(StreamResponse(frame_type=FRAME_TYPE_RST_STREAM, error=detail))

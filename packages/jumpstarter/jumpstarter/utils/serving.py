@@ -45,11 +45,26 @@ async def serve_async(
     threads.
     """
     session = Session(root_device=root_device, limits=limits or Limits(), show_tracebacks=True)
-    async with AsyncExitStack() as own:
-        stub, report = await own.enter_async_context(_serving(session))
-        way_in = portal if portal is not None else await own.enter_async_context(BlockingPortal())
+    async with _serving(session) as (stub, report), AsyncExitStack() as own:
+        way_in = portal if portal is not None else await own.enter_async_context(running_portal())
         clients = stack if stack is not None else own.enter_context(ExitStack())
         yield build_tree(report, stub, way_in, clients, allow=[], unsafe=True)
+
+
+@asynccontextmanager
+async def running_portal() -> AsyncGenerator[BlockingPortal]:
+    """A portal to the running event loop.
+
+    The body's own error leaves as it is, not in the group of the portal's tasks.
+    """
+    failure: Exception | None = None
+    async with BlockingPortal() as portal:
+        try:
+            yield portal
+        except Exception as error:
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 @asynccontextmanager

@@ -1,0 +1,348 @@
+"""Raw byte streams between a client and a driver."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import os
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import psutil
+import pytest
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
+from anyio.abc import ObjectStream
+from jumpstarter.client.core import DriverConnectionError, DriverError, DriverMethodNotImplemented, DriverOSError
+from jumpstarter.common.utils import serve, serve_async
+from jumpstarter.driver import Driver, exportstream
+from jumpstarter.streams.common import create_memory_stream
+from jumpstarter.streams.metadata import MetadataStream, MetadataStreamAttributes
+
+
+@dataclass(kw_only=True)
+class Device(Driver):
+    """Keeps the far end of each stream it hands out, for the test to play the device."""
+
+    ends: list[ObjectStream[bytes]] = field(default_factory=list)
+    made: list[ObjectStream[bytes]] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+
+    @classmethod
+    def client(cls) -> str:
+        return "jumpstarter.client.DriverClient"
+
+    @exportstream
+    @asynccontextmanager
+    async def connect(self) -> AsyncGenerator[ObjectStream[bytes]]:
+        near, far = create_memory_stream()
+        self.ends.append(far)
+        self.made.append(far)
+        try:
+            async with near:
+                yield near
+        finally:
+            self.closed.append("connect")
+
+    @exportstream
+    @asynccontextmanager
+    async def refuses(self) -> AsyncGenerator[ObjectStream[bytes]]:
+        raise ConnectionRefusedError(111, "nobody listens on the board")
+        yield
+
+    @exportstream
+    @asynccontextmanager
+    async def tells(self) -> AsyncGenerator[ObjectStream[bytes]]:
+        async with self.connect() as stream:
+            yield MetadataStream(stream=stream, metadata={"model": "virt"})
+
+    @exportstream
+    @asynccontextmanager
+    async def breaks(self) -> AsyncGenerator[ObjectStream[bytes]]:
+        async with self.connect() as stream:
+            yield _Breaking(stream)
+
+
+class _Breaking(ObjectStream[bytes]):
+    """Passes bytes until it sees `!`."""
+
+    def __init__(self, inner: ObjectStream[bytes]) -> None:
+        self._inner = inner
+
+    async def send(self, item: bytes) -> None:
+        if b"!" in item:
+            raise OSError(5, "the cable was pulled")
+        await self._inner.send(item)
+
+    async def receive(self) -> bytes:
+        return await self._inner.receive()
+
+    async def send_eof(self) -> None:
+        await self._inner.send_eof()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@asynccontextmanager
+async def served() -> AsyncGenerator[tuple[Device, Any]]:
+    device = Device()
+    async with serve_async(device) as client:
+        yield device, client
+    for end in device.made:
+        await end.aclose()
+
+
+async def eventually_closed(device: Device, count: int = 1) -> None:
+    with anyio.fail_after(5):
+        while len(device.closed) < count:
+            await asyncio.sleep(0.01)
+
+
+async def send_for_ever(stream: ObjectStream[bytes]) -> None:
+    while True:
+        await stream.send(b"more")
+
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_both_ways_at_once() -> None:
+    async with served() as (device, client), client.stream_async("connect") as stream:
+        far = device.ends[0]
+        sent, back = os.urandom(3_000_000), os.urandom(2_000_000)
+
+        async def send(to: ObjectStream[bytes], data: bytes) -> None:
+            for start in range(0, len(data), 70_000):
+                await to.send(data[start : start + 70_000])
+            await to.send_eof()
+
+        async def read(source: ObjectStream[bytes], into: list[bytes]) -> None:
+            async for piece in source:
+                into.append(piece)
+
+        there: list[bytes] = []
+        here: list[bytes] = []
+        async with anyio.create_task_group() as group:
+            group.start_soon(send, stream, sent)
+            group.start_soon(send, far, back)
+            group.start_soon(read, far, there)
+            group.start_soon(read, stream, here)
+        assert b"".join(there) == sent
+        assert b"".join(here) == back
+
+
+async def test_half_close_leaves_the_other_way_open() -> None:
+    async with served() as (device, client), client.stream_async("connect") as stream:
+        await stream.send(b"question")
+        await stream.send_eof()
+        far = device.ends[0]
+        assert await far.receive() == b"question"
+        with pytest.raises(EndOfStream):
+            await far.receive()
+        await far.send(b"answer")
+        assert await stream.receive() == b"answer"
+        await far.send_eof()
+        for _ in range(2):
+            with pytest.raises(EndOfStream):
+                await stream.receive()
+        with pytest.raises(ClosedResourceError):
+            await stream.send(b"too late")
+
+
+async def test_device_half_closes_first() -> None:
+    async with served() as (device, client), client.stream_async("connect") as stream:
+        far = device.ends[0]
+        await far.send_eof()
+        with pytest.raises(EndOfStream):
+            await stream.receive()
+        await stream.send(b"still heard")
+        assert await far.receive() == b"still heard"
+
+
+async def test_closing_loses_nothing_that_was_sent() -> None:
+    data = os.urandom(1_500_000)
+    async with served() as (device, client):
+        got = hashlib.sha256()
+
+        async def slowly(far: ObjectStream[bytes]) -> None:
+            async for piece in far:
+                got.update(piece)
+                await asyncio.sleep(0)
+
+        async with anyio.create_task_group() as group:
+            async with client.stream_async("connect") as stream:
+                group.start_soon(slowly, device.ends[0])
+                await stream.send(data)
+        await eventually_closed(device)
+    assert got.hexdigest() == hashlib.sha256(data).hexdigest()
+
+
+async def test_empty_pieces_stay_pieces() -> None:
+    async with served() as (device, client), client.stream_async("connect") as stream:
+        await stream.send(b"")
+        assert await device.ends[0].receive() == b""
+        await device.ends[0].send(b"")
+        assert await stream.receive() == b""
+
+
+async def test_a_slow_reader_holds_the_writer_back() -> None:
+    async with served() as (device, client), client.stream_async("connect") as stream:
+        taken = 0
+        with anyio.move_on_after(1.0):
+            while taken < 1000:
+                await stream.send(b"x" * 1_000_000)
+                taken += 1
+        assert taken < 200, "nobody reads, yet 200 MB were taken"
+        # The stream is usable after the cancelled send, and nothing is missing.
+        total = 0
+        far = device.ends[0]
+        while total < taken * 1_000_000:
+            total += len(await far.receive())
+
+
+async def test_cancelling_a_receive_leaves_the_stream_usable() -> None:
+    async with served() as (device, client), client.stream_async("connect") as stream:
+        for _ in range(3):
+            with anyio.move_on_after(0.02):
+                await stream.receive()
+        await device.ends[0].send(b"late but whole")
+        assert await stream.receive() == b"late but whole"
+
+
+async def test_a_constructor_that_fails_raises_its_cause_at_the_opening() -> None:
+    async with served() as (_, client):
+        with pytest.raises(DriverConnectionError, match="nobody listens on the board") as caught:
+            async with client.stream_async("refuses"):
+                pytest.fail("opened")
+        assert caught.value.remote_type == "ConnectionRefusedError"
+        with pytest.raises(DriverMethodNotImplemented, match="absent"):
+            async with client.stream_async("absent"):
+                pytest.fail("opened")
+
+
+async def test_a_failing_device_tells_both_directions_why() -> None:
+    async with served() as (_, client), client.stream_async("breaks") as stream:
+        await stream.send(b"good")
+        await stream.send(b"bad!")
+        with pytest.raises(BrokenResourceError, match="the cable was pulled") as caught:
+            await stream.receive()
+        assert isinstance(caught.value.__cause__, DriverOSError)
+        assert caught.value.__cause__.errno == 5
+        with pytest.raises(BrokenResourceError, match="the cable was pulled"):
+            await send_for_ever(stream)
+
+
+async def test_the_exporter_closes_the_device_when_the_client_is_cancelled() -> None:
+    async with served() as (device, client):
+        with anyio.move_on_after(0.2):
+            async with client.stream_async("connect") as stream:
+                await stream.receive()
+        await eventually_closed(device)
+
+
+async def test_metadata_arrives_before_the_first_byte() -> None:
+    async with served() as (_, client), client.stream_async("tells") as stream:
+        assert stream.extra(MetadataStreamAttributes.metadata)["model"] == "virt"
+
+
+async def test_a_thousand_streams_leave_no_task_behind() -> None:
+    async with served() as (device, client):
+
+        async def use(count: int) -> None:
+            for _ in range(count):
+                async with client.stream_async("connect") as stream:
+                    await stream.send(b"x")
+                    await device.ends.pop().receive()
+
+        await use(50)
+        await eventually_closed(device, 50)
+        before = len(asyncio.all_tasks())
+        await use(1000)
+        await eventually_closed(device, 1050)
+        gc.collect()
+        assert len(asyncio.all_tasks()) <= before
+
+
+async def test_memory_of_five_thousand_streams() -> None:
+    """Exporter and client in one process grow by less than 256 KiB for each 1000 streams opened, used and closed."""
+    process = psutil.Process()
+    async with served() as (device, client):
+
+        async def use(count: int) -> None:
+            for _ in range(count):
+                async with client.stream_async("connect") as stream:
+                    await stream.send(b"x")
+                    async with device.ends.pop() as far:
+                        await far.receive()
+                device.closed.clear()
+                device.made.clear()
+
+        await use(1000)
+        gc.collect()
+        before = process.memory_info().rss
+        await use(4000)
+        gc.collect()
+        slope = (process.memory_info().rss - before) / 4
+        print(f"RSS slope: {slope / 1024:.0f} KiB per 1000 streams")
+        assert slope < 256 * 1024
+
+
+@contextmanager
+def served_blocking(device: Device) -> Generator[Any]:
+    with serve(device) as client:
+        yield client
+        for end in device.made:
+            client.portal.call(end.aclose)
+
+
+class TestBlocking:
+    """The same from code that blocks."""
+
+    def test_send_and_receive(self) -> None:
+        with served_blocking(Device()) as client, client.stream("connect") as stream:
+            with pytest.raises(TimeoutError):
+                stream.receive(timeout=0.05)
+            stream.send(b"x")
+            stream.send_eof()
+
+    def test_open_stream_lives_without_a_with_block(self) -> None:
+        device = Device()
+        with served_blocking(device) as client:
+            stream = client.open_stream()
+            stream.send(b"hello")
+            assert client.portal.call(device.ends[0].receive) == b"hello"
+            stream.close()
+            stream.close()
+            with pytest.raises(ClosedResourceError):
+                stream.send(b"more")
+            client.portal.call(eventually_closed, device)
+
+    def test_garbage_collection_closes_an_open_stream(self) -> None:
+        device = Device()
+        with served_blocking(device) as client:
+            stream = client.open_stream()
+            stream.send(b"hello")
+            del stream
+            gc.collect()
+            client.portal.call(eventually_closed, device)
+
+    def test_iteration_ends_with_the_stream(self) -> None:
+        device = Device()
+        with served_blocking(device) as client, client.stream() as stream:
+
+            async def play() -> None:
+                await device.ends[0].send(b"one")
+                await device.ends[0].send(b"two")
+                await device.ends[0].send_eof()
+
+            client.portal.call(play)
+            assert b"".join(stream) == b"onetwo"
+
+    def test_errors_name_the_driver(self) -> None:
+        with served_blocking(Device(children={"uart": Device()})) as client:
+            with pytest.raises(DriverError, match=r"uart\.refuses"), client.children["uart"].stream("refuses"):
+                pytest.fail("opened")
