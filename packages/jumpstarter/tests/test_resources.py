@@ -179,6 +179,12 @@ async def test_a_driver_may_stop_reading_early() -> None:
         assert await client.call_async("first_bytes", handle, 3) == b"abc"
 
 
+async def something_seen(store: Store) -> None:
+    with anyio.fail_after(5):
+        while not store.seen:
+            await anyio.sleep(0.01)
+
+
 def test_a_source_that_fails_is_no_short_file() -> None:
     store = Store()
     with serve(store) as client:
@@ -186,7 +192,8 @@ def test_a_source_that_fails_is_no_short_file() -> None:
         with pytest.raises(OSError, match="the disk of the client"):
             with client.portal.wrap_async_context_manager(offered) as handle:
                 client.call("digest", handle)
-        assert "the client" in store.seen[0]
+        client.portal.call(something_seen, store)
+    assert "the client" in store.seen[0]
 
 
 async def test_a_dump_that_fails_is_an_error() -> None:

@@ -189,9 +189,7 @@ class AsyncDriverClient(Metadata):
         if self._speaks(features.VALUES_MSGPACK):
             request.encoded_args = native.encode_args(args, method)
         else:
-            request.args.extend(
-                compat.encode_value(arg, f"argument {number} of {method}") for number, arg in enumerate(args, 1)
-            )
+            request.args.extend(compat.encode_args(args, method))
         return request
 
     async def _send_call(self, method: str, request: DriverCallRequest) -> DriverCallResponse:

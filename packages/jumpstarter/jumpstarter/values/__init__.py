@@ -1,0 +1,1 @@
+"""Python values on the wire: `native` between our own peers, `compat` towards 0.9.0."""
