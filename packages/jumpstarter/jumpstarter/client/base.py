@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import CancelledError as FutureCancelled
@@ -15,6 +14,7 @@ from anyio.from_thread import BlockingPortal
 from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2 import DriverCallRequest, StreamingDriverCallRequest
 
 from jumpstarter.common.exceptions import DriverConnectionError
+from jumpstarter.streams import blocking
 from jumpstarter.streams.blocking import BlockingStream, OpenStream
 
 from .core import AsyncDriverClient, StreamingCall
@@ -53,8 +53,7 @@ class DriverClient(AsyncDriverClient):
                 yield self._result(method, response)
         finally:
             # Also from garbage collection, which may run in any thread; a loop that has ended took the call with it.
-            with suppress(RuntimeError):
-                self.portal.start_task_soon(call.close)
+            blocking.run_soon(self.portal, call.close)
 
     @contextmanager
     def stream(self, method: str = "connect") -> Generator[BlockingStream]:
@@ -139,19 +138,10 @@ class StubDriverClient(DriverClient):
 def _close_all(streams: weakref.WeakSet[OpenStream]) -> None:
     for stream in list(streams):
         with suppress(Exception):  # a broken stream has told its user already
-            stream.close()
+            stream.end()
 
 
 def refuse_running_loop(name: str) -> None:
     """RuntimeError when called from a running event loop, which a blocking call would stop."""
-    if _loop_is_running():
-        use = {"status": "get_status_async"}.get(name, f"{name.removeprefix('open_')}_async")
-        raise RuntimeError(f"{name}() blocks, and this thread runs an event loop: use {use}() there")
-
-
-def _loop_is_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    use = {"status": "get_status_async"}.get(name, f"{name.removeprefix('open_')}_async")
+    blocking.refuse_running_loop(name, f"{use}()")

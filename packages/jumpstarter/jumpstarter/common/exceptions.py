@@ -34,7 +34,7 @@ class JumpstarterException(Exception):
         self._config: Any = None
 
     def __str__(self) -> str:
-        if self.__cause__ is None:
+        if self.__cause__ is None or self.__cause__ is self:
             return self.message
         return f"{self.message} (Caused by: {self.__cause__})"
 

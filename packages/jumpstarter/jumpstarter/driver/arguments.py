@@ -5,16 +5,22 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+
+from .decorators import unguarded
 
 RESOURCE_KINDS = frozenset({"client_stream", "presigned_request"})
 _SHOWN = 80
+# Pydantic makes one-time iterators of these, and finds bad items only when the driver gets to them.
+_LAZY = frozenset({Iterable, Generator})
+# What pydantic raises for classes it knows nothing of, and for those whose own annotations cannot be evaluated.
+_UNUSABLE = (PydanticUserError, PydanticUndefinedAnnotation)
 
 
 class _Parameter(NamedTuple):
@@ -51,16 +57,19 @@ def check_arguments(method: Callable[..., Any], name: str, args: Sequence[Any]) 
     return checked
 
 
-def explain_validation(error: ValidationError, name: str) -> InvalidArguments:
+def explain_validation(error: ValidationError, method: Callable[..., Any], name: str) -> InvalidArguments:
     """The error of a method that pydantic's `validate_call` guards by itself."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "arguments"
-    return InvalidArguments(f"{name}(): {where}: {first['msg']}, got {_show(first['input'])}")
+    parameters = list(inspect.signature(unguarded(method)).parameters)
+    # Pydantic tells the place of a positional argument, `self` included.
+    places = [parameters[p] if isinstance(p, int) and p < len(parameters) else p for p in first["loc"][:1]]
+    where = ".".join(map(str, (*places, *first["loc"][1:]))) or "arguments"
+    return InvalidArguments(f"{name}(): argument {where!r}: {first['msg']}, got {_show(first['input'])}")
 
 
 def guards_itself(method: Callable[..., Any]) -> bool:
     """Whether `method` is wrapped by pydantic's `validate_call`."""
-    return hasattr(method, "raw_function")
+    return unguarded(method) is not method
 
 
 def _check(parameter: _Parameter, name: str, value: Any) -> Any:
@@ -68,6 +77,8 @@ def _check(parameter: _Parameter, name: str, value: Any) -> Any:
         return value
     try:
         return parameter.adapter.validate_python(value)
+    except _UNUSABLE:
+        return value
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         inside = f" at {'.'.join(map(str, first['loc']))}" if first["loc"] else ""
@@ -84,7 +95,9 @@ def _check_count(checks: _Checks, name: str, args: Sequence[Any]) -> None:
         p.name if i < checks.required else f"{p.name}=..." for i, p in enumerate(checks.positional)
     ) + (f", *{checks.rest.name}" if checks.rest else "")
     missing = [p.name for p in checks.positional[len(args) : checks.required]]
-    problem = f"missing {', '.join(missing)}" if missing else f"takes at most {len(checks.positional)} arguments"
+    most = len(checks.positional)
+    takes = f"takes at most {most} argument{'s' if most > 1 else ''}" if most else "takes no arguments"
+    problem = f"missing {', '.join(missing)}" if missing else takes
     raise InvalidArguments(f"{name}({signature}): {problem}; got {len(args)}")
 
 
@@ -123,14 +136,20 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _parameter(parameter: inspect.Parameter, annotations: dict[str, Any]) -> _Parameter:
     annotation = annotations.get(parameter.name, Any)
-    if annotation is Any or annotation is object:
+    if annotation is Any or annotation is object or (typing.get_origin(annotation) or annotation) in _LAZY:
         return _Parameter(parameter.name, None, "")
     try:
-        adapter = TypeAdapter(annotation)
-    except PydanticUserError:  # a class that pydantic knows nothing of
+        if parameter.default is None:
+            annotation |= None
+        return _Parameter(parameter.name, TypeAdapter(annotation), _type_name(annotation))
+    except (*_UNUSABLE, TypeError):
         return _Parameter(parameter.name, None, "")
-    expected = annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
-    return _Parameter(parameter.name, adapter, expected)
+
+
+def _type_name(annotation: Any) -> str:
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _type_name(typing.get_args(annotation)[0])
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
 def _show(value: Any) -> str:

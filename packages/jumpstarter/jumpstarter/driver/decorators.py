@@ -19,12 +19,13 @@ def export(func: F) -> F:
 
     ValueError for anything that is not a function.
     """
-    if inspect.isasyncgenfunction(func) or inspect.isgeneratorfunction(func):
-        setattr(func, MARKER_STREAMING_DRIVERCALL, MARKER_MAGIC)
-    elif inspect.isroutine(func):
-        setattr(func, MARKER_DRIVERCALL, MARKER_MAGIC)
-    else:
+    if not inspect.isroutine(func):
         raise ValueError(f"@export goes over a function, not over {type(func).__name__}: {func!r}")
+    # A static or class method shows its users the function below, not itself.
+    target = func.__func__ if isinstance(func, staticmethod | classmethod) else func
+    inner = unguarded(target)
+    streaming = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
+    setattr(target, MARKER_STREAMING_DRIVERCALL if streaming else MARKER_DRIVERCALL, MARKER_MAGIC)
     return func
 
 
@@ -34,6 +35,12 @@ def exportstream(func: F) -> F:
         raise ValueError(f"@exportstream goes over a function, not over {type(func).__name__}: {func!r}")
     setattr(func, MARKER_STREAMCALL, MARKER_MAGIC)
     return func
+
+
+def unguarded(func: Callable[..., Any]) -> Callable[..., Any]:
+    """The function below pydantic's `validate_call`: its wrapper is a plain function even over a generator."""
+    inner: Callable[..., Any] = getattr(func, "raw_function", func)
+    return inner
 
 
 def is_marked(func: object, marker: str) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from functools import cached_property
 from typing import Any, TypeVar
 
 import grpc
@@ -15,9 +17,9 @@ from jumpstarter.rpc.errors import CallRefused
 
 from .arguments import InvalidArguments, check_arguments, explain_validation, guards_itself
 from .base import Driver
-from .decorators import MARKER_DRIVERCALL, MARKER_STREAMCALL, MARKER_STREAMING_DRIVERCALL, is_marked
+from .decorators import MARKER_DRIVERCALL, MARKER_STREAMCALL, MARKER_STREAMING_DRIVERCALL, is_marked, unguarded
 from .generators import END, Stepper
-from .workers import Allowance
+from .workers import Allowance, as_exception
 
 E = TypeVar("E")
 Encode = Callable[[Any], E]
@@ -45,7 +47,8 @@ class Dispatcher:
         checked = check_arguments(method, name, args)
         try:
             if inspect.iscoroutinefunction(method):
-                return encode(await method(*checked))
+                with self._allowance.occupied(), _contained():
+                    return encode(await method(*checked))
             return await self._call_in_worker(method, checked, encode)
         except ValidationError as error:
             raise _explain(method, name, error) from error
@@ -57,27 +60,31 @@ class Dispatcher:
             yield await self.call(name, args, encode)
             return
         checked = check_arguments(method, name, args)
-        items = self._items(method, checked, encode)
-        try:
-            async for item in items:
-                yield item
-        except ValidationError as error:
-            raise _explain(method, name, error) from error
-        finally:
-            await items.aclose()
+        with self._allowance.occupied():
+            try:
+                async with aclosing(self._items(method, checked, encode)) as items:
+                    async for item in items:
+                        yield item
+            except ValidationError as error:
+                raise _explain(method, name, error) from error
 
-    def stream(self, name: str) -> AbstractAsyncContextManager[ObjectStream[bytes]]:
-        """The context manager of a stream constructor."""
+    @asynccontextmanager
+    async def stream(self, name: str) -> AsyncGenerator[ObjectStream[bytes]]:
+        """The stream of a stream constructor, open while the body runs."""
         constructor = self._find(name, MARKER_STREAMCALL)
-        return constructor()  # type: ignore[no-any-return]
+        with self._allowance.occupied():
+            async with AsyncExitStack() as stack:
+                with _contained():
+                    stream: ObjectStream[bytes] = await stack.enter_async_context(constructor())
+                yield stream
 
     @property
     def busy(self) -> bool:
-        """Whether a sync method of the driver runs."""
+        """Whether a method or a stream of the driver runs."""
         return self._allowance.busy
 
     async def quiet(self) -> None:
-        """Wait until no sync method of the driver runs."""
+        """Wait until no method and no stream of the driver runs."""
         await self._allowance.quiet()
 
     async def _call_in_worker(self, method: Callable[..., Any], args: list[Any], encode: Encode[E]) -> E:
@@ -90,10 +97,10 @@ class Dispatcher:
         return encode(await result) if inspect.isawaitable(result) else result
 
     async def _items(self, method: Callable[..., Any], args: list[Any], encode: Encode[E]) -> AsyncGenerator[E]:
-        if inspect.isasyncgenfunction(method):
+        if inspect.isasyncgenfunction(unguarded(method)):
             generator = method(*args)
             try:
-                async for item in generator:
+                while (item := await _next(generator)) is not END:
                     yield encode(item)
             finally:
                 await generator.aclose()
@@ -107,11 +114,13 @@ class Dispatcher:
 
     def _find(self, name: str, *markers: str) -> Callable[..., Any]:
         """The bound method, by the name and marker that make it reachable; only marked names leave the exporter."""
-        method: Callable[..., Any] | None = getattr(self.driver, name, None)
-        if method is None:
+        # A property runs code when it is looked at, and no property is an export.
+        is_property = isinstance(getattr(type(self.driver), name, None), property | cached_property)
+        method: Any = None if is_property else getattr(self.driver, name, None)
+        if method is None and not is_property:
             raise CallRefused(grpc.StatusCode.NOT_FOUND, f"method {name} not found on driver {self._title}")
         if any(is_marked(method, marker) for marker in markers):
-            return method
+            return method  # type: ignore[no-any-return]
         for marker, use in _KINDS.items():
             if is_marked(method, marker):
                 raise CallRefused(grpc.StatusCode.NOT_FOUND, f"{name} of {self._title} is {use.format(name)}")
@@ -125,5 +134,27 @@ class Dispatcher:
         return type(self.driver).__name__
 
 
+async def _next(generator: AsyncGenerator[Any]) -> Any:
+    with _contained():
+        return await anext(generator, END)
+
+
+@contextmanager
+def _contained() -> Generator[None]:
+    """Driver code that exits, or cancels itself, on the loop fails its own call.
+
+    An exit would end the loop, and grpc.aio crashes on any other exception that is no Exception.
+    """
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+            raise
+        raise as_exception(error) from error
+
+
 def _explain(method: Callable[..., Any], name: str, error: ValidationError) -> Exception:
-    return explain_validation(error, name) if guards_itself(method) else InvalidArguments(str(error))
+    return explain_validation(error, method, name) if guards_itself(method) else InvalidArguments(str(error))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -79,6 +79,15 @@ class Allowance:
         loop = asyncio.get_running_loop()
         self._start(contextvars.copy_context(), func, (), loop.create_future(), loop, release=False)
 
+    @contextmanager
+    def occupied(self) -> Generator[None]:
+        """Count as busy while the body runs: for what runs on the loop."""
+        self._enter()
+        try:
+            yield
+        finally:
+            self._leave()
+
     @property
     def busy(self) -> bool:
         """Whether any of this driver's jobs runs."""
@@ -87,6 +96,15 @@ class Allowance:
     async def quiet(self) -> None:
         """Wait until none of this driver's jobs runs."""
         await self._quiet.wait()
+
+    def _enter(self) -> None:
+        self._busy += 1
+        self._quiet.clear()
+
+    def _leave(self) -> None:
+        self._busy -= 1
+        if self._busy == 0:
+            self._quiet.set()
 
     def _start(
         self,
@@ -104,13 +122,12 @@ class Allowance:
             try:
                 result = context.run(func, *args)
             except BaseException as raised:
-                error = _as_exception(raised)
+                error = as_exception(raised)
             # A closed loop means that nobody waits any more.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._finish, outcome, result, error, release)
 
-        self._busy += 1
-        self._quiet.clear()
+        self._enter()
         try:
             self._pool.submit(job)
         except RuntimeError as raised:
@@ -119,9 +136,7 @@ class Allowance:
     def _finish(self, outcome: asyncio.Future[Any], result: Any, error: Exception | None, release: bool) -> None:
         if release:
             self._free.release()
-        self._busy -= 1
-        if self._busy == 0:
-            self._quiet.set()
+        self._leave()
         if outcome.done():
             return
         if error is None:
@@ -130,8 +145,8 @@ class Allowance:
             outcome.set_exception(error)
 
 
-def _as_exception(error: BaseException) -> Exception:
-    """What a future can carry: StopIteration and exits become RuntimeError."""
+def as_exception(error: BaseException) -> Exception:
+    """What may leave driver code: StopIteration and exits become RuntimeError."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     wrapped = RuntimeError(f"driver code raised {type(error).__name__}: {error}")

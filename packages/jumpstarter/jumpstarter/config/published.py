@@ -1,0 +1,55 @@
+"""Which package brings which published driver: what to tell a user to install."""
+
+from __future__ import annotations
+
+PREFIX = "jumpstarter-driver-"
+
+_PACKAGES = {
+    "adb": "AdbServer",
+    "androidemulator": "AndroidEmulator AndroidEmulatorPower",
+    "ble": "BleWriteNotifyStream",
+    "can": "Can IsoTpPython IsoTpSocket",
+    "composite": "Composite Proxy",
+    "corellium": "Corellium",
+    "doip": "DoIP",
+    "dut-network": "DutNetwork",
+    "dutlink": "Dutlink DutlinkPower DutlinkSerial DutlinkStorageMux",
+    "energenie": "EnerGenie",
+    "esp32": "Esp32Flasher",
+    "flashers": "RCarS4Flasher TIJ784S4Flasher",
+    "gpiod": "DigitalInput DigitalOutput PowerSwitch",
+    "http": "HttpServer",
+    "http-power": "HttpPower",
+    "iscsi": "ISCSI",
+    "mitmproxy": "MitmproxyDriver",
+    "network": "EchoNetwork TcpNetwork UdpNetwork UnixNetwork",
+    "noyito-relay": "NoyitoPowerHID NoyitoPowerSerial",
+    "obd": "OBD",
+    "pi-pico": "PiPicoFlasher",
+    "power": "MockPower CommandPower SerialRelay",
+    "probe-rs": "ProbeRs",
+    "pyserial": "PySerial",
+    "qemu": "Qemu QemuFlasher QemuPower",
+    "renode": "Renode RenodeFlasher RenodePower",
+    "ridesx": "RideSXDriver RideSXPowerDriver",
+    "sdwire": "SDWire",
+    "shell": "Shell",
+    "snmp": "SNMPServer",
+    "someip": "SomeIp",
+    "ssh": "SSHWrapper",
+    "ssh-mitm": "ssh_mitm",
+    "ssh-mount": "SSHMount",
+    "stlink-msd": "StlinkMsdFlasher",
+    "tasmota": "TasmotaPower",
+    "tftp": "Tftp",
+    "tmt": "TMT",
+    "uboot": "UbootConsole",
+    "uds-can": "UdsCan",
+    "uds-doip": "UdsDoip",
+    "ustreamer": "UStreamer",
+    "vnc": "vnc",
+    "xcp": "Xcp",
+    "yepkit": "Ykush",
+}
+
+PACKAGE_OF = {name: PREFIX + package for package, names in _PACKAGES.items() for name in names.split()}
