@@ -7,8 +7,9 @@ import gc
 import hashlib
 import os
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,6 +18,7 @@ import pytest
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import ObjectStream
 from jumpstarter.client.core import DriverConnectionError, DriverError, DriverMethodNotImplemented, DriverOSError
+from jumpstarter.common import TemporaryUnixListener
 from jumpstarter.common.utils import serve, serve_async
 from jumpstarter.driver import Driver, exportstream
 from jumpstarter.streams.common import create_memory_stream
@@ -66,6 +68,19 @@ class Device(Driver):
             yield _Breaking(stream)
 
 
+@dataclass(kw_only=True)
+class Unix(Device):
+    """A device behind a Unix socket."""
+
+    path: str
+
+    @exportstream
+    @asynccontextmanager
+    async def connect(self) -> AsyncGenerator[ObjectStream[bytes]]:
+        async with await anyio.connect_unix(self.path) as stream:
+            yield stream
+
+
 class _Breaking(ObjectStream[bytes]):
     """Passes bytes until it sees `!`."""
 
@@ -88,8 +103,8 @@ class _Breaking(ObjectStream[bytes]):
 
 
 @asynccontextmanager
-async def served() -> AsyncGenerator[tuple[Device, Any]]:
-    device = Device()
+async def served(device: Device | None = None) -> AsyncGenerator[tuple[Device, Any]]:
+    device = device or Device()
     async with serve_async(device) as client:
         yield device, client
     for end in device.made:
@@ -242,6 +257,31 @@ async def test_the_exporter_closes_the_device_when_the_client_is_cancelled() -> 
             async with client.stream_async("connect") as stream:
                 await stream.receive()
         await eventually_closed(device)
+
+
+async def test_the_last_words_of_a_device_that_hangs_up_arrive(tmp_path: Path) -> None:
+    async def answer_and_hang_up(peer: ObjectStream[bytes]) -> None:
+        await peer.receive()
+        await peer.send(b"answer" * 4000)
+
+    async with (
+        TemporaryUnixListener(answer_and_hang_up, tmp_path / "device") as path,
+        served(Unix(path=str(path))) as (_, client),
+        client.stream_async("connect") as stream,
+    ):
+        failed = None
+        with anyio.fail_after(10):
+            try:
+                for _ in range(200):
+                    await stream.send(b"x" * 10_000)
+            except BrokenResourceError as error:
+                failed = error
+            got = b""
+            with suppress(EndOfStream, BrokenResourceError):
+                while True:
+                    got += await stream.receive()
+        assert got == b"answer" * 4000
+        assert failed is None or "Internal error" not in str(failed)
 
 
 async def test_metadata_arrives_before_the_first_byte() -> None:

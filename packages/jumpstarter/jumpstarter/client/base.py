@@ -141,6 +141,20 @@ def _close_all(streams: weakref.WeakSet[OpenStream]) -> None:
             stream.end()
 
 
+def close_at_exit(client: DriverClient) -> Callable[..., None]:
+    """For an ExitStack: closes `client`. An error of that does not take the place of the body's own."""
+
+    def close(failure: type[BaseException] | None, *_: object) -> None:
+        try:
+            client.close()
+        except Exception:
+            if failure is None:
+                raise
+            client.logger.exception("closing the client failed")
+
+    return close
+
+
 def refuse_running_loop(name: str) -> None:
     """RuntimeError when called from a running event loop, which a blocking call would stop."""
     use = {"status": "get_status_async"}.get(name, f"{name.removeprefix('open_')}_async")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Self
@@ -13,6 +14,8 @@ from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2 import GetStatusRequest
 from jumpstarter.common.enums import ExporterStatus
 from jumpstarter.rpc import features
 from jumpstarter.rpc.stub import features_of
+
+logger = logging.getLogger(__name__)
 
 # One request waits at the exporter this long for a change; one that polls gets this long to answer.
 _WAIT_SECONDS = 30.0
@@ -94,6 +97,11 @@ class StatusMonitor:
                 failures += 1
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
+            except (grpc.aio.UsageError, asyncio.CancelledError):
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                break  # this side has closed the channel
             if not self._waits:
                 await asyncio.sleep(self._poll_interval)
         await self._tell(connection_lost=True)
@@ -103,17 +111,18 @@ class StatusMonitor:
         if self._waits and self.current_status is not None:
             request.wait_while_version = self.status_version
         response = await self._stub.GetStatus(request, timeout=_WAIT_SECONDS if self._waits else _POLL_SECONDS)
-        status = ExporterStatus.from_proto(response.status)
+        status = _known(response.status)
         if status == self.current_status and response.status_version == self.status_version:
             return
         old, self.current_status = self.current_status, status
-        self.previous_status = (
-            ExporterStatus.from_proto(response.previous_status) if response.HasField("previous_status") else old
-        )
+        self.previous_status = _known(response.previous_status) if response.HasField("previous_status") else old
         self.status_message = response.message
         self.status_version = response.status_version
         for listener in self._listeners:
-            listener(status, old)
+            try:
+                listener(status, old)
+            except Exception:
+                logger.exception("a listener to the exporter's status failed")
         await self._tell()
 
     async def _tell(self, *, connection_lost: bool = False, unsupported: bool = False) -> None:
@@ -121,3 +130,10 @@ class StatusMonitor:
         self.unsupported = unsupported
         async with self._news:
             self._news.notify_all()
+
+
+def _known(value: int) -> ExporterStatus:
+    try:
+        return ExporterStatus.from_proto(value)
+    except ValueError:  # of a later version
+        return ExporterStatus.UNSPECIFIED

@@ -68,7 +68,7 @@ async def TemporaryUnixListener(  # noqa: N802
     Without `path` the socket lies in a new directory that only this user can enter. Raises OSError naming the path when
     it cannot be bound; a socket that nobody listens on any more is replaced.
     """
-    async with _in_thread(_bound_socket(path)) as (raw, socket_path):
+    async with in_thread(_bound_socket(path)) as (raw, socket_path):
         async with _accepting([raw], handler, str(socket_path)):
             yield socket_path
 
@@ -118,7 +118,7 @@ def _make_way(path: Path) -> None:
 
 
 @asynccontextmanager
-async def _in_thread(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
+async def in_thread(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
     """`manager`, entered and left in a worker thread because it works on the file system."""
     value = await to_thread.run_sync(manager.__enter__)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jumpstarter.common.exceptions import ConfigurationError
 
 from .base import Driver, Node, settle
+from .workers import as_exception
 
 
 def nodes(root: Driver) -> list[Node]:
@@ -32,7 +33,8 @@ def _walk(root: Driver, method: str) -> list[Exception]:
     for path, driver in drivers:
         try:
             getattr(driver, method)()
-        except Exception as error:
+        except BaseException as raised:  # an exit, too, has to wait until every driver had its turn
+            error = as_exception(raised)
             error.add_note(f"while calling {method}() of driver {path} ({type(driver).__name__})")
             errors.append(error)
         settle(driver, method, True)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -15,11 +12,10 @@ from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2_grpc import add_Exporte
 from jumpstarter_protocol.jumpstarter.v1.router_pb2_grpc import add_RouterServiceServicer_to_server
 
 from jumpstarter.common.exceptions import ConfigurationError
-from jumpstarter.config.env import environment
+from jumpstarter.common.listeners import in_thread, private_directory
+from jumpstarter.rpc.channel import keep_grpc_running
 from jumpstarter.rpc.limits import Limits, message_size_options
 
-# The longest path that a Unix socket's address holds on every system, with its final zero: macOS has 104 bytes.
-_SOCKET_PATH_BYTES = 103
 # Calls still open when a server ends get this long, in seconds, to notice that they are cancelled.
 _STOP_SECONDS = 1.0
 
@@ -30,26 +26,10 @@ _SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
-@contextmanager
-def socket_directory() -> Generator[Path]:
-    """A directory of mode 0700 for sockets, removed at the end; below XDG_RUNTIME_DIR where the path is short
-    enough.
-    """
-    wanted = environment().runtime_directory
-    parent: Path | None = (
-        wanted if len(bytes(wanted)) + len("/jumpstarter-XXXXXXXX/socket") <= _SOCKET_PATH_BYTES else None
-    )
-    directory = Path(tempfile.mkdtemp(prefix="jumpstarter-", dir=parent))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
 @asynccontextmanager
 async def serve_unix(session: Any, limits: Limits, *, interceptors: Sequence[Any] = ()) -> AsyncGenerator[str]:
     """Serve `session` on a Unix socket in a private directory; gives the socket's path."""
-    with socket_directory() as directory:
+    async with in_thread(private_directory()) as directory:
         path = str(directory / "socket")
         server = _server(session, limits, interceptors)
         server.add_insecure_port(f"unix://{path}")
@@ -94,6 +74,7 @@ def serve_unix_in_background(session: Any) -> Generator[str]:
 
 
 def _server(session: Any, limits: Limits, interceptors: Sequence[Any]) -> grpc.aio.Server:
+    keep_grpc_running()
     options = [*_SERVER_OPTIONS, *message_size_options(limits.message_bytes)]
     server = grpc.aio.server(options=options, interceptors=list(interceptors))
     add_ExporterServiceServicer_to_server(session, server)

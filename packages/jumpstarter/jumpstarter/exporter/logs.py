@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from jumpstarter.common.enums import LogSource
+from jumpstarter.rpc.errors import encodable
 
 CAPACITY = 65_536
 # What a new reader gets of the past.
@@ -51,6 +52,7 @@ class LogRing:
 
     def append(self, created: float, severity: str, message: str, source: LogSource, logger: str) -> None:
         """Add a record, from any thread."""
+        message = message if message.isascii() else encodable(message)
         with self._lock:
             entry = Entry(self._newest + 1, created, severity, message, source, logger)
             if len(self._slots) < self._capacity:
@@ -64,11 +66,14 @@ class LogRing:
                 with suppress(RuntimeError):
                     loop.call_soon_threadsafe(event.set)
 
-    async def read(self, after: int | None = None) -> AsyncIterator[tuple[Entry, int]]:
-        """(record, number of records lost just before it), for ever, from the one after `after`; None starts
-        with recent history.
-        """
-        place = max(0, self._newest - HISTORY) if after is None else min(after, self._newest)
+    @property
+    def recent(self) -> int:
+        """After which record a new reader starts: recent history is its too."""
+        return max(0, self._newest - HISTORY)
+
+    async def read(self, after: int) -> AsyncIterator[tuple[Entry, int]]:
+        """(record, number of records lost just before it), for ever, from the one after `after`."""
+        place = min(after, self._newest)
         event = asyncio.Event()
         self._readers[event] = asyncio.get_running_loop()
         try:

@@ -164,7 +164,8 @@ class Session(Metadata, ExporterServiceServicer, RouterServiceServicer):
                 return values.fail(self._detail(error))
             return await context.abort(*status_of(error))  # type: ignore[no-any-return]
 
-    async def StreamingDriverCall(self, request: Any, context: Any) -> AsyncIterator[StreamingDriverCallResponse]:  # noqa: N802
+    # It writes by itself: grpc.aio would leave a generator that it no longer wants to garbage collection.
+    async def StreamingDriverCall(self, request: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         LIMITS.set(self.limits)
         values = CallValues(request, StreamingDriverCallResponse)
         try:
@@ -173,10 +174,10 @@ class Session(Metadata, ExporterServiceServicer, RouterServiceServicer):
                 dispatcher.streamingcall(request.method, await self._args(values), values.respond)
             ) as responses:
                 async for response in responses:
-                    yield response
+                    await context.write(response)
         except Exception as error:
             if values.native:
-                yield values.fail(self._detail(error))
+                await context.write(values.fail(self._detail(error)))
             await context.abort(*status_of(error))
 
     async def Stream(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
@@ -187,8 +188,8 @@ class Session(Metadata, ExporterServiceServicer, RouterServiceServicer):
         own = str(self.uuid)
         resumed = features.metadata_value(context.invocation_metadata(), features.LOG_AFTER_KEY)
         session, _, number = (resumed or "").partition("/")
-        after = int(number) if session == own and number.isdigit() else None
-        records = self.log.read(after)
+        # Settled before the client is told that it has its place: what is logged from then on is for it.
+        records = self.log.read(int(number) if session == own and number.isdigit() else self.log.recent)
         await context.send_initial_metadata(((features.LOG_START_KEY, f"{own}/{self.log.newest}"),))
         async for entry, lost in records:
             response = LogStreamResponse(

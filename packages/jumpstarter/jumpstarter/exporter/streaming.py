@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import anyio
 import grpc
-from anyio import EndOfStream
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import ObjectStream
 from jumpstarter_protocol.jumpstarter.v1.error_pb2 import ErrorDetail
 
@@ -26,6 +26,10 @@ Find = Callable[[str], Dispatcher]
 
 # Resources that clients hold open for one driver at a time; each is a call and a handle, not a buffer.
 RESOURCES_PER_DRIVER = 256
+# How long a client that was told of a failure may take to close the stream.
+_LINGER_SECONDS = 30.0
+# How long a device that takes no more may go on sending.
+_LAST_WORDS_SECONDS = 5.0
 
 
 async def serve_stream(
@@ -45,8 +49,10 @@ async def serve_stream(
     except Exception as error:
         cause = _first_of(error)
         if ours:
-            with suppress(StreamBroken):
+            with suppress(StreamBroken), anyio.move_on_after(_LINGER_SECONDS):
                 await stream.fail(detail(cause))
+                # The end of the call would make a client that still sends lose what it has not read yet.
+                await stream.wait_reset()
         await context.abort(*status_of(cause))
 
 
@@ -68,6 +74,7 @@ class _Exchange:
         self._device = device
         self._ours = ours
         self._open_directions = 2
+        self._device_ended = anyio.Event()
 
     async def run(self) -> None:
         async with anyio.create_task_group() as group:
@@ -83,7 +90,13 @@ class _Exchange:
             except StreamBroken:
                 scope.cancel()
                 return
-            await self._device.send(data)
+            try:
+                await self._device.send(data)
+            except (BrokenResourceError, ClosedResourceError, ConnectionError):
+                # A device that hangs up may have answered before: that reaches the client first.
+                with anyio.move_on_after(_LAST_WORDS_SECONDS):
+                    await self._device_ended.wait()
+                raise
         await self._device.send_eof()
         self._ended(scope)
         if self._ours:
@@ -103,6 +116,7 @@ class _Exchange:
                 return
         with suppress(StreamBroken):
             await self._client.send_eof()
+        self._device_ended.set()
         self._ended(scope)
 
     def _ended(self, scope: anyio.CancelScope) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import grpc
@@ -36,6 +37,16 @@ def tcp_target(address: str) -> tuple[str, int] | None:
     return host.strip("[]"), int(port)
 
 
+@cache
+def keep_grpc_running() -> None:
+    """Hold gRPC's event-loop side for the life of the process; called before the first channel or server is made.
+
+    Else it ends with its last object, and joins its thread on whichever event loop garbage collection then happens
+    to run.
+    """
+    grpc.aio.init_grpc_aio()
+
+
 async def open_channel(
     address: str,
     *,
@@ -50,6 +61,7 @@ async def open_channel(
     fetches the server's
     certificate first and trusts it: the traffic is encrypted but the server could be anyone with that name.
     """
+    keep_grpc_running()
     target = tcp_target(address)
     if target is None:
         credentials = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)

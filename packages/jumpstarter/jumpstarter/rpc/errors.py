@@ -61,6 +61,9 @@ _CODES = {code.value[0]: code for code in Code}
 # gRPC's Python stack carries about 8 KiB of percent-encoded status text; anything near it fails at random.
 STATUS_TEXT_BYTES = 6 * 1024
 _MESSAGE_CHARACTERS = 1024 * 1024
+# How far the reason of an exception without a text is looked for; causes may form a circle.
+_CAUSES = 10
+_ERRNOS = range(-(2**31), 2**31)
 
 
 class CallRefused(Exception):
@@ -75,11 +78,15 @@ def describe(error: BaseException) -> str:
     """The text of an exception; where it is empty, its class and what caused it."""
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(describe(e) for e in error.exceptions)
-    text = str(error).encode("utf-8", "backslashreplace").decode()
-    if text:
-        return text
-    cause = error.__cause__ or error.__context__
-    return f"{type(error).__name__}: {describe(cause)}" if cause is not None else type(error).__name__
+    parts: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(parts) < _CAUSES:
+        text = _text_of(cause)
+        if text:
+            return ": ".join((*parts, text))
+        parts.append(type(cause).__name__)
+        cause = cause.__cause__ or cause.__context__
+    return ": ".join(parts)
 
 
 def detail_of(error: BaseException, *, with_traceback: bool) -> ErrorDetail:
@@ -92,10 +99,10 @@ def detail_of(error: BaseException, *, with_traceback: bool) -> ErrorDetail:
         builtin=builtin,
     )
     number = getattr(error, "errno", None)
-    if isinstance(number, int):
+    if isinstance(number, int) and number in _ERRNOS:
         detail.errno = number
     if with_traceback and not isinstance(error, CallRefused):
-        detail.traceback = _cut("".join(tracebacks.format_exception(error)), _MESSAGE_CHARACTERS)
+        detail.traceback = _cut(encodable("".join(tracebacks.format_exception(error))), _MESSAGE_CHARACTERS)
     return detail
 
 
@@ -138,14 +145,26 @@ def raise_from_status(error: grpc.RpcError, subject: str) -> NoReturn:
 
 def fit_status_text(text: str) -> str:
     """`text`, cut with a mark where its percent-encoding would not fit into gRPC's trailers."""
-    if _encoded_size(text) <= STATUS_TEXT_BYTES:
+    if len(text) <= STATUS_TEXT_BYTES and _encoded_size(text) <= STATUS_TEXT_BYTES:
         return text
-    low, high = 0, len(text)
     room = STATUS_TEXT_BYTES - 64
+    low, high = 0, min(len(text), room)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if _encoded_size(text[:middle]) <= room else (low, middle - 1)
     return _cut(text, low)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return encodable(str(error))
+    except Exception as second:
+        return f"{type(error).__name__} (its text fails with {type(second).__name__})"
+
+
+def encodable(text: str) -> str:
+    """`text` with what UTF-8 cannot carry, lone surrogates, as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _cut(text: str, length: int) -> str:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -26,6 +27,8 @@ from jumpstarter_protocol.jumpstarter.v1.router_pb2 import (
     StreamResponse,
 )
 
+from jumpstarter.common.exceptions import DriverError
+
 from .metadata import MetadataStreamAttributes
 
 FRAME_BYTES = 1024 * 1024
@@ -33,6 +36,8 @@ FRAME_BYTES = 1024 * 1024
 CLOSE_SECONDS = 5.0
 # The same towards a peer without RST_STREAM, whose end of the stream may never end by itself.
 CLOSE_SECONDS_PLAIN = 0.2
+# How long a writer whose write failed waits to be told why.
+STATUS_SECONDS = 1.0
 
 
 class StreamBroken(BrokenResourceError):
@@ -63,6 +68,10 @@ class FrameStream(ObjectStream[bytes]):
     def _broken(self, error: BaseException | None) -> StreamBroken:
         """What to raise for a failed or cut off call."""
 
+    async def _send_failure(self, error: Exception) -> StreamBroken:
+        """What to raise for a frame that could not be written."""
+        return self._broken(error)
+
     async def receive(self) -> bytes:
         """The next piece as it was sent.
 
@@ -87,6 +96,7 @@ class FrameStream(ObjectStream[bytes]):
         """Send `item`, returning when the transport has taken it. StreamBroken when the other side is gone."""
         if self._closed or self._eof_sent:
             raise ClosedResourceError
+        self._refuse_if_failed()
         for start in range(0, len(item), FRAME_BYTES) or (0,):
             await self._put(self._frame(payload=bytes(item[start : start + FRAME_BYTES])))
 
@@ -99,15 +109,22 @@ class FrameStream(ObjectStream[bytes]):
         """What a RST_STREAM frame means to the reader."""
         return self._broken(None)
 
-    async def _next_frame(self) -> Any:
-        """The next frame, or None when `_end` was set instead."""
+    def _refuse_if_failed(self) -> None:
+        """Raise what the other side has said against sending, if it has."""
+
+    def _start_reading(self) -> asyncio.Future[Any]:
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._read())
             self._reading.add_done_callback(_retrieve)
+        return self._reading
+
+    async def _next_frame(self) -> Any:
+        """The next frame, or None when `_end` was set instead."""
+        reading = self._start_reading()
         try:
-            frame = await asyncio.shield(self._reading)
+            frame = await asyncio.shield(reading)
         except asyncio.CancelledError:
-            if self._reading.cancelled():
+            if reading.cancelled():
                 self._end = self._broken(None)
                 return None
             raise
@@ -136,7 +153,7 @@ class FrameStream(ObjectStream[bytes]):
                 raise self._broken(None) from None
             raise
         except Exception as error:
-            raise self._broken(error) from error.__cause__
+            raise await self._send_failure(error) from None
 
 
 class ClientFrameStream(FrameStream):
@@ -147,6 +164,8 @@ class ClientFrameStream(FrameStream):
         self._call = call
         self._graceful = graceful
         self._explain = broken
+        # Whether the user knows that the stream is over.
+        self._told = False
         # Text from the exporter's initial metadata.
         self.metadata: dict[str, str] = {}
 
@@ -175,6 +194,51 @@ class ClientFrameStream(FrameStream):
     def _write(self, frame: Any) -> Awaitable[Any]:
         return self._call.write(frame)  # type: ignore[no-any-return]
 
+    async def _send_failure(self, error: Exception) -> StreamBroken:
+        # gRPC says of a write no more than that the call is over; its status knows why, but comes after all
+        # that is unread.
+        if isinstance(self._end, StreamBroken):
+            return self._end
+        with move_on_after(STATUS_SECONDS):
+            code, details = await self._call.code(), await self._call.details()
+            if code is not grpc.StatusCode.OK:
+                metadata = grpc.aio.Metadata()
+                return self._broken(grpc.aio.AioRpcError(code, metadata, metadata, details))
+        return self._broken(None)
+
+    def _refuse_if_failed(self) -> None:
+        # A client that only sends learns of a failure all the same: one frame is always asked for.
+        if not isinstance(self._end, StreamBroken):
+            reading = self._start_reading()
+            if not reading.done() or reading.cancelled():
+                return
+            error = reading.exception()
+            frame: Any = grpc.aio.EOF if error is not None else reading.result()
+            if error is not None:
+                self._end = self._broken(error)
+            elif frame is not grpc.aio.EOF and frame.frame_type == FRAME_TYPE_RST_STREAM:
+                self._end = self._reset(frame)
+            else:
+                return
+        raise self._end
+
+    async def receive(self) -> bytes:
+        with self._telling():
+            return await super().receive()
+
+    async def send(self, item: bytes) -> None:
+        with self._telling():
+            await super().send(item)
+
+    @contextmanager
+    def _telling(self) -> Generator[None]:
+        """Note whether the user is told that the stream is over, by a failure or by its end."""
+        try:
+            yield
+        except (StreamBroken, EndOfStream):
+            self._told = True
+            raise
+
     def _reset(self, frame: Any) -> Exception:
         return self._wrap(self._explain(frame.error)) if frame.HasField("error") else self._broken(None)
 
@@ -192,7 +256,10 @@ class ClientFrameStream(FrameStream):
         return broken
 
     async def aclose(self) -> None:
-        """Close for good. What was sent before still arrives; what comes in is dropped."""
+        """Close for good. What was sent before still arrives; what comes in is dropped.
+
+        StreamBroken when the stream has failed and nothing has said so before.
+        """
         if self._closed:
             return
         self._closed = True
@@ -202,6 +269,16 @@ class ClientFrameStream(FrameStream):
         finally:
             if not self._call.done():
                 self._call.cancel()
+        if isinstance(self._end, StreamBroken) and isinstance(self._end.__cause__, DriverError) and not self._told:
+            self._told = True
+            raise self._end
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        try:
+            await self.aclose()
+        except StreamBroken:
+            if error is None:
+                raise
 
     async def _say_goodbye(self) -> None:
         try:
@@ -213,8 +290,7 @@ class ClientFrameStream(FrameStream):
         except (BrokenResourceError, asyncio.InvalidStateError, grpc.RpcError):
             return
         # After a half close the end of the call is still to come.
-        while not isinstance(self._end, StreamBroken):
-            await self._next_frame()
+        await self.failure()
 
 
 class ServerFrameStream(FrameStream):

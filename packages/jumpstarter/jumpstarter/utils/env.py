@@ -8,7 +8,7 @@ from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from jumpstarter.client.base import refuse_running_loop
+from jumpstarter.client.base import close_at_exit, refuse_running_loop
 from jumpstarter.client.client import open_stub
 from jumpstarter.client.tree import build_tree
 from jumpstarter.config.env import environment
@@ -20,7 +20,9 @@ def env() -> Generator[Any]:
     refuse_running_loop("env")
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(_open()) as (stub, report):
         with ExitStack() as stack:
-            yield build_tree(report, stub, portal, stack, environment().allow, environment().unsafe)
+            client = build_tree(report, stub, portal, stack, environment().allow, environment().unsafe)
+            stack.push(close_at_exit(client))
+            yield client
 
 
 @asynccontextmanager

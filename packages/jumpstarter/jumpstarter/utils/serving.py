@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from jumpstarter.client.base import refuse_running_loop
+from jumpstarter.client.base import close_at_exit, refuse_running_loop
 from jumpstarter.client.client import open_stub
 from jumpstarter.client.tree import build_tree
 from jumpstarter.common.enums import ExporterStatus
 from jumpstarter.driver.base import Driver
+from jumpstarter.driver.workers import Allowance
 from jumpstarter.exporter.session import Session
 from jumpstarter.rpc.limits import Limits
 
@@ -30,7 +32,9 @@ def serve(root_device: Driver, *, limits: Limits | None = None) -> Generator[Any
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(_serving(session)) as (stub, report):
         with ExitStack() as stack:
             # In this thread: the caller's module may be in the middle of being imported.
-            yield build_tree(report, stub, portal, stack, allow=[], unsafe=True)
+            client = build_tree(report, stub, portal, stack, allow=[], unsafe=True)
+            stack.push(close_at_exit(client))
+            yield client
 
 
 @asynccontextmanager
@@ -48,7 +52,10 @@ async def serve_async(
     async with _serving(session) as (stub, report), AsyncExitStack() as own:
         way_in = portal if portal is not None else await own.enter_async_context(running_portal())
         clients = stack if stack is not None else own.enter_context(ExitStack())
-        yield build_tree(report, stub, way_in, clients, allow=[], unsafe=True)
+        client = build_tree(report, stub, way_in, clients, allow=[], unsafe=True)
+        # In a worker: what a client does at its end may block.
+        own.push_async_exit(partial(Allowance().run, close_at_exit(client)))
+        yield client
 
 
 @asynccontextmanager

@@ -1,0 +1,1 @@
+"""Test a board with pytest: fixtures, contract checks and a virtual board."""
