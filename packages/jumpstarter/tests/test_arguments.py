@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import pydantic
 import pytest
@@ -20,6 +20,7 @@ from jumpstarter.common.utils import serve
 from jumpstarter.driver import Driver, export
 from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2 import DriverCallRequest
 from pydantic import validate_call
+from typing_extensions import TypedDict  # pydantic takes the one of typing from 3.12 on
 
 if TYPE_CHECKING:
     from nowhere import Unknown  # type: ignore[import-not-found]

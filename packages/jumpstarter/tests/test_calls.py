@@ -176,6 +176,10 @@ class TestStreamingKinds:
         assert list(client.streamingcall(method, 0)) == []
 
     def test_call_says_what_to_use(self, client: DriverClient, method: str) -> None:
+        if method == "validated_generator":
+            # 0.9.0 knows it as a method that returns a list, and its clients call it so.
+            assert client.call(method, 3) == [0, 1, 2]
+            return
         with pytest.raises(DriverMethodNotImplemented) as caught:
             client.call(method, 3)
         assert str(caught.value) == f"{method}: {method} of Kinds is a streaming export: use streamingcall({method!r})"

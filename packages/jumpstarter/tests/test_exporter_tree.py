@@ -174,7 +174,7 @@ def test_settings_are_checked_before_any_driver_is_made() -> None:
         "e.yaml:6:5: export.relay.config.port: Relay needs this key (int)",
         "e.yaml:7:7: export.relay.config.prot: Relay: unknown key; did you mean port?",
         "e.yaml:8:7: export.relay.config.mode: expected 'fast' or 'slow', got str 'quick'",
-        "e.yaml:9:7: export.relay.config.log: Input is not a valid path for <class 'pathlib.Path'>, got int 5",
+        f"e.yaml:9:7: export.relay.config.log: Input is not a valid path for {Path}, got int 5",
         "e.yaml:11:7: export.relay.config.children: belongs beside config, not into it",
         "e.yaml:12:7: export.relay.config.password: expected a valid integer, "
         "unable to parse string as an integer, got str",

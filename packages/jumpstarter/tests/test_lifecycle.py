@@ -329,6 +329,11 @@ class TestClients:
         assert CLOSED == ["root"]
 
 
+def raise_in(place: str, here: str, error: Exception) -> None:
+    if place == here:
+        raise error
+
+
 def sockets_below(directory: Path) -> list[Path]:
     return [path for path in directory.rglob("*") if stat.S_ISSOCK(path.lstat().st_mode)]
 
@@ -376,9 +381,9 @@ class TestNothingIsLeft:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
         handlers = list(logging.getLogger().handlers)
         threads = threading.active_count()
-        with pytest.raises(OSError, match="on purpose"), serve(Device("root", [], **{fault: OSError("on purpose")})):
-            if fault == "body":
-                raise OSError("on purpose")
+        error = OSError("on purpose")
+        with pytest.raises(OSError, match="on purpose"), serve(Device("root", [], **{fault: error})):
+            raise_in(fault, "body", error)
         assert list(tmp_path.iterdir()) == []
         assert logging.getLogger().handlers == handlers
         assert threading.active_count() <= threads + 1  # an idle worker
@@ -400,7 +405,7 @@ class TestNothingIsLeft:
 
 
 class TestSessions:
-    def test_blocking(self, journal: Journal, exporting: Any) -> None:
+    def test_blocking(self, journal: Journal) -> None:
         with Session(root_device=Device("root", journal)) as session, session.serve_unix() as path:
             assert journal == [("reset", "root")]
             assert stat.S_IMODE(os.stat(Path(path).parent).st_mode) == 0o700

@@ -25,7 +25,11 @@ def export(func: F) -> F:
     target = func.__func__ if isinstance(func, staticmethod | classmethod) else func
     inner = unguarded(target)
     streaming = inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
-    setattr(target, MARKER_STREAMING_DRIVERCALL if streaming else MARKER_DRIVERCALL, MARKER_MAGIC)
+    if streaming:
+        setattr(target, MARKER_STREAMING_DRIVERCALL, MARKER_MAGIC)
+    if not streaming or (inner is not target and inspect.isgeneratorfunction(inner)):
+        # 0.9.0 takes a generator below `validate_call` for a method that returns a list: that goes on working.
+        setattr(target, MARKER_DRIVERCALL, MARKER_MAGIC)
     return func
 
 

@@ -56,7 +56,7 @@ class Dispatcher:
     async def streamingcall(self, name: str, args: Sequence[Any], encode: Encode[E]) -> AsyncGenerator[E]:
         """The encoded items of a streaming call; a plain export yields its one value. Close it when done."""
         method = self._find(name, MARKER_STREAMING_DRIVERCALL, MARKER_DRIVERCALL)
-        if is_marked(method, MARKER_DRIVERCALL):
+        if not is_marked(method, MARKER_STREAMING_DRIVERCALL):
             yield await self.call(name, args, encode)
             return
         checked = check_arguments(method, name, args)

@@ -66,6 +66,10 @@ _CAUSES = 10
 _ERRNOS = range(-(2**31), 2**31)
 
 
+# What grpc.aio says when a connection breaks in the middle of a write, whatever the reason.
+_BROKEN_WRITE = (Code.INTERNAL, "Internal error from Core")
+
+
 class CallRefused(Exception):
     """The exporter refuses a call before any driver code runs: `code` goes to the client as it is."""
 
@@ -129,6 +133,8 @@ def error_from_detail(detail: ErrorDetail, subject: str) -> DriverError:
 def error_from_status(error: grpc.RpcError, subject: str) -> DriverError:
     """The exception our client raises for a gRPC status without an ErrorDetail."""
     code, details = error.code(), error.details() or ""
+    if (code, details) == _BROKEN_WRITE:
+        code, details = Code.UNAVAILABLE, "the connection broke while sending"
     error_class = _BY_CODE.get(code, DriverError)
     hint = {
         Code.UNAVAILABLE: "the exporter is gone or cannot be reached: ",

@@ -153,7 +153,8 @@ class FrameStream(ObjectStream[bytes]):
                 raise self._broken(None) from None
             raise
         except Exception as error:
-            raise await self._send_failure(error) from None
+            broken = await self._send_failure(error)
+            raise broken from broken.__cause__
 
 
 class ClientFrameStream(FrameStream):
