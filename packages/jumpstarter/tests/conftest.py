@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from anyio.from_thread import BlockingPortal
 from jumpstarter.client.client import client_from_path
 from jumpstarter.common.enums import ExporterStatus
 from jumpstarter.driver import Driver
 from jumpstarter.exporter import Session
+from jumpstarter.streams.portal import running_portal
 
 START_SECONDS = 20
 
@@ -43,7 +43,7 @@ async def _exporting(
 ) -> AsyncGenerator[Exporter]:
     session = Session(root_device=driver, **options)
     serving = session.serve_tcp_async("127.0.0.1", 0, interceptors=list(interceptors))
-    async with BlockingPortal() as portal, session, serving as port:
+    async with session, serving as port, running_portal() as portal:
         session.update_status(status)
         path = f"127.0.0.1:{port}"
         with ExitStack() as stack:

@@ -206,6 +206,29 @@ async def test_a_dump_that_fails_is_an_error() -> None:
         assert not target.ended
 
 
+class SlowSink(Source):
+    async def send(self, item: bytes) -> None:
+        await anyio.sleep(1.2)
+        await super().send(item)
+
+
+async def test_a_dump_is_whole_however_slow_its_file_is() -> None:
+    async with served() as (_, client):
+        target = SlowSink()
+        async with client.resource_async(target) as handle:
+            await client.call_async("write", handle, 130_000)
+        assert target.ended
+        assert bytes(target.got) == b"d" * 130_000
+
+
+async def test_an_error_of_the_body_keeps_its_cause() -> None:
+    async with served() as (_, client):
+        with pytest.raises(ValueError, match="outer") as caught:
+            async with client.resource_async(Source(b"abc")):
+                raise ValueError("outer") from KeyError("inner")
+        assert isinstance(caught.value.__cause__, KeyError)
+
+
 async def test_damaged_and_cut_files_are_errors() -> None:
     packed = gzip.compress(os.urandom(300_000))
     async with served() as (_, client):

@@ -6,6 +6,8 @@ import asyncio
 import gc
 import hashlib
 import os
+import signal
+import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from typing import Any
 import anyio
 import psutil
 import pytest
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
+from anyio import BrokenResourceError, BusyResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import ObjectStream
 from jumpstarter.client.core import DriverConnectionError, DriverError, DriverMethodNotImplemented, DriverOSError
 from jumpstarter.common import TemporaryUnixListener
@@ -67,6 +69,18 @@ class Device(Driver):
         async with self.connect() as stream:
             yield _Breaking(stream)
 
+    @exportstream
+    @asynccontextmanager
+    async def exits_on_send(self) -> AsyncGenerator[ObjectStream[bytes]]:
+        yield _Exiting()
+
+    @exportstream
+    @asynccontextmanager
+    async def exits_at_the_end(self) -> AsyncGenerator[ObjectStream[bytes]]:
+        async with self.connect() as stream:
+            yield stream
+            raise SystemExit("the driver has had enough")
+
 
 @dataclass(kw_only=True)
 class Unix(Device):
@@ -79,6 +93,23 @@ class Unix(Device):
     async def connect(self) -> AsyncGenerator[ObjectStream[bytes]]:
         async with await anyio.connect_unix(self.path) as stream:
             yield stream
+
+
+class _Exiting(ObjectStream[bytes]):
+    """Calls sys.exit where a driver may: on the event loop."""
+
+    async def send(self, item: bytes) -> None:
+        raise SystemExit("the driver has had enough")
+
+    async def receive(self) -> bytes:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def send_eof(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
 
 
 class _Breaking(ObjectStream[bytes]):
@@ -115,6 +146,11 @@ async def eventually_closed(device: Device, count: int = 1) -> None:
     with anyio.fail_after(5):
         while len(device.closed) < count:
             await asyncio.sleep(0.01)
+
+
+async def send_one(client: Any, method: str) -> None:
+    async with client.stream_async(method) as stream:
+        await stream.send(b"x")
 
 
 async def send_for_ever(stream: ObjectStream[bytes]) -> None:
@@ -237,6 +273,55 @@ async def test_a_constructor_that_fails_raises_its_cause_at_the_opening() -> Non
         with pytest.raises(DriverMethodNotImplemented, match="absent"):
             async with client.stream_async("absent"):
                 pytest.fail("opened")
+
+
+async def test_two_receivers_at_once_are_refused() -> None:
+    async with served() as (device, client), client.stream_async("connect") as stream:
+        async with anyio.create_task_group() as group:
+            group.start_soon(stream.receive)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(BusyResourceError):
+                await stream.receive()
+            await device.ends[0].send(b"for the first")
+
+
+async def test_many_senders_take_turns_item_by_item() -> None:
+    async with served() as (device, client), client.stream_async("connect") as stream:
+        got = bytearray()
+
+        async def send(letter: bytes) -> None:
+            for _ in range(20):
+                await stream.send(letter * 1_500_000)
+
+        async def read() -> None:
+            while len(got) < 6 * 20 * 1_500_000:
+                got.extend(await device.ends[0].receive())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(read)
+            for letter in (b"a", b"b", b"c", b"d", b"e", b"f"):
+                group.start_soon(send, letter)
+        pieces = {bytes(got[start : start + 1_500_000]) for start in range(0, len(got), 1_500_000)}
+        assert all(len(set(piece)) == 1 for piece in pieces)
+
+
+async def test_nothing_follows_an_item_that_was_cut_off() -> None:
+    async with served() as (device, client), client.stream_async("connect") as stream:
+        with anyio.move_on_after(0.5):
+            await stream.send(b"x" * 200_000_000)
+        with pytest.raises(BrokenResourceError, match="interrupted half way"):
+            await stream.send(b"after")
+        async with device.ends[0] as far:
+            assert await far.receive()
+
+
+@pytest.mark.parametrize("method", ["exits_on_send", "exits_at_the_end"])
+async def test_a_device_that_exits_does_not_take_the_exporter_along(method: str) -> None:
+    async with served() as (_, client):
+        with pytest.raises(BrokenResourceError, match="SystemExit"):
+            await send_one(client, method)
+        async with client.stream_async("connect"):
+            pass
 
 
 async def test_a_failing_device_tells_both_directions_why() -> None:
@@ -369,6 +454,30 @@ class TestBlocking:
             del stream
             gc.collect()
             client.portal.call(eventually_closed, device)
+
+    def test_a_stream_that_is_never_left_does_not_hold_up_the_end(self) -> None:
+        with served_blocking(Device()) as client:
+            client.stream().__enter__()
+
+    def test_an_interrupt_loses_no_piece(self) -> None:
+        """A signal handler that raises, as Ctrl-C does, ends the wait; the next receive gets the next piece."""
+        device = Device()
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGUSR1, interrupt)
+        try:
+            with served_blocking(device) as client, client.stream() as stream:
+                timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
+                timer.start()
+                with pytest.raises(KeyboardInterrupt):
+                    stream.receive()
+                timer.join()
+                client.portal.call(device.ends[0].send, b"first")
+                assert stream.receive() == b"first"
+        finally:
+            signal.signal(signal.SIGUSR1, before)
 
     def test_iteration_ends_with_the_stream(self) -> None:
         device = Device()

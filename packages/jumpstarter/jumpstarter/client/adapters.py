@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import wraps
 from typing import ParamSpec, TypeVar
+
+from jumpstarter.streams.portal import Entered, refuse_running_loop
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,16 +26,7 @@ def blocking(f: Callable[P, AbstractAsyncContextManager[T]]) -> Callable[P, Abst
     @wraps(f)
     def adapter(*args: P.args, **kwargs: P.kwargs) -> AbstractContextManager[T]:
         client = signature.bind(*args, **kwargs).arguments["client"]
-        _refuse_running_loop(f.__name__)
-        manager: AbstractContextManager[T] = client.portal.wrap_async_context_manager(f(*args, **kwargs))
-        return manager
+        refuse_running_loop(f.__name__, f"`async with {f.__name__}.__wrapped__(...)`")
+        return Entered(client.portal, f.__name__, f(*args, **kwargs))
 
     return adapter
-
-
-def _refuse_running_loop(name: str) -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RuntimeError(f"{name}() blocks, and this thread runs an event loop: use `async with {name}.__wrapped__(...)`")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Awaitable, Callable, Generator
-from concurrent.futures import CancelledError as FutureCancelled
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,9 +12,9 @@ from typing import Any, NoReturn, TypeVar
 from anyio.from_thread import BlockingPortal
 from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2 import DriverCallRequest, StreamingDriverCallRequest
 
-from jumpstarter.common.exceptions import DriverConnectionError
-from jumpstarter.streams import blocking
+from jumpstarter.streams import portal
 from jumpstarter.streams.blocking import BlockingStream, OpenStream
+from jumpstarter.streams.portal import Entered, run, run_soon
 
 from .core import AsyncDriverClient, StreamingCall
 
@@ -35,6 +34,25 @@ class DriverClient(AsyncDriverClient):
     description: str | None = None
     methods_description: dict[str, str] = field(default_factory=dict)
 
+    def __getattr__(self, name: str) -> Any:
+        """Children are reachable by name."""
+        child = self.__dict__.get("children", {}).get(name)
+        if child is None:
+            raise AttributeError(self._no_attribute(name))
+        return child
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.children]
+
+    def _no_attribute(self, name: str) -> str:
+        from difflib import get_close_matches
+
+        children = self.__dict__.get("children", {})
+        near = get_close_matches(name, children, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        names = ", ".join(map(repr, children)) or "none"
+        return f"{type(self).__name__} has no attribute or child {name!r}{hint} (children: {names})"
+
     def call(self, method: str, *args: Any) -> Any:
         """Invoke a driver call."""
         refuse_running_loop("call")
@@ -53,13 +71,13 @@ class DriverClient(AsyncDriverClient):
                 yield self._result(method, response)
         finally:
             # Also from garbage collection, which may run in any thread; a loop that has ended took the call with it.
-            blocking.run_soon(self.portal, call.close)
+            run_soon(self.portal, call.close)
 
     @contextmanager
     def stream(self, method: str = "connect") -> Generator[BlockingStream]:
         """Open a raw byte stream to the driver."""
         refuse_running_loop("stream")
-        with self.portal.wrap_async_context_manager(self.stream_async(method)) as stream:
+        with Entered(self.portal, "stream", self.stream_async(method)) as stream:
             yield BlockingStream(stream, self.portal)
 
     def open_stream(self, method: str = "connect") -> BlockingStream:
@@ -73,7 +91,7 @@ class DriverClient(AsyncDriverClient):
     def log_stream(self) -> Generator[None]:
         """Show the exporter's log records, through the loggers `exporter:<source>`, while open."""
         refuse_running_loop("log_stream")
-        with self.portal.wrap_async_context_manager(self.log_stream_async()):
+        with Entered(self.portal, "log_stream", self.log_stream_async()):
             yield
 
     @property
@@ -96,14 +114,7 @@ class DriverClient(AsyncDriverClient):
     def _block(self, name: str, func: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Run a coroutine function on the stub's loop and wait for it; an interrupt here cancels it there."""
         refuse_running_loop(name)
-        future = self.portal.start_task_soon(func, *args)
-        try:
-            return future.result()
-        except FutureCancelled:
-            raise DriverConnectionError(f"{name}: the connection to the exporter was closed") from None
-        except BaseException:
-            future.cancel()
-            raise
+        return run(self.portal, name, func, *args)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -112,9 +123,21 @@ class StubDriverClient(DriverClient):
 
     missing: str = "the client class is not installed"
 
-    def __getattr__(self, name: str) -> NoReturn:
-        # No ImportError here: hasattr() is to go on working.
-        raise AttributeError(f"no {name!r} here: {self.missing}")
+    def _no_attribute(self, name: str) -> str:
+        # No ImportError for this: hasattr() is to go on working.
+        return f"no {name!r} here: {self.missing}"
+
+    async def call_async(self, method: str, *args: Any) -> NoReturn:
+        self._raise_missing_error()
+
+    def streamingcall_async(self, method: str, *args: Any) -> NoReturn:
+        self._raise_missing_error()
+
+    def stream_async(self, method: str = "connect") -> NoReturn:
+        self._raise_missing_error()
+
+    def resource_async(self, stream: Any, content_encoding: str | None = None) -> NoReturn:
+        self._raise_missing_error()
 
     def _raise_missing_error(self) -> NoReturn:
         raise ImportError(self.missing)
@@ -158,4 +181,4 @@ def close_at_exit(client: DriverClient) -> Callable[..., None]:
 def refuse_running_loop(name: str) -> None:
     """RuntimeError when called from a running event loop, which a blocking call would stop."""
     use = {"status": "get_status_async"}.get(name, f"{name.removeprefix('open_')}_async")
-    blocking.refuse_running_loop(name, f"{use}()")
+    portal.refuse_running_loop(name, f"{use}()")

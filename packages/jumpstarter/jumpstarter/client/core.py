@@ -35,7 +35,8 @@ from jumpstarter.common.exceptions import (
 )
 from jumpstarter.common.metadata import Metadata
 from jumpstarter.rpc import features
-from jumpstarter.rpc.errors import error_from_detail, error_from_status, raise_from_status
+from jumpstarter.rpc.errors import error_from_detail, error_from_status
+from jumpstarter.rpc.failures import rpc_failures
 from jumpstarter.rpc.stub import ExporterStub, features_of
 from jumpstarter.streams.frames import ClientFrameStream
 from jumpstarter.values import compat, native
@@ -132,25 +133,27 @@ class AsyncDriverClient(Metadata):
 
     async def get_status_async(self) -> ExporterStatus | None:
         """The exporter's status; None from an exporter too old to tell, which accepts calls always."""
-        try:
-            response = await self.stub.GetStatus(GetStatusRequest(), timeout=_STATUS_SECONDS)
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-                return None
-            raise_from_status(error, "GetStatus")
+        with rpc_failures("GetStatus"):
+            try:
+                response = await self.stub.GetStatus(GetStatusRequest(), timeout=_STATUS_SECONDS)
+            except grpc.RpcError as error:
+                if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+                    return None
+                raise
         return ExporterStatus.from_proto(response.status)
 
     async def end_session_async(self) -> bool:
         """Ask the exporter to end the lease's session; False when it has none or does not know how."""
         gone = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
-        try:
-            response = await self.stub.EndSession(EndSessionRequest(), timeout=_STATUS_SECONDS)
-        except grpc.RpcError as error:
-            if error.code() in gone:
-                return True
-            if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-                return False
-            raise_from_status(error, "EndSession")
+        with rpc_failures("EndSession"):
+            try:
+                response = await self.stub.EndSession(EndSessionRequest(), timeout=_STATUS_SECONDS)
+            except grpc.RpcError as error:
+                if error.code() in gone:
+                    return True
+                if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+                    return False
+                raise
         return bool(response.success)
 
     @asynccontextmanager
@@ -165,23 +168,35 @@ class AsyncDriverClient(Metadata):
         """Start a RouterService.Stream; raises what the exporter has against it."""
         graceful = self._speaks(features.STREAM_CLOSE)
         announcement = ((features.FEATURES_KEY, features.STREAM_CLOSE),) if graceful else ()
-        call = self.stub.Stream(metadata=(("request", json.dumps(request)), *announcement))
+        text = json.dumps(request)
         explain = _explainer(subject)
-        stream = ClientFrameStream(call, graceful=graceful, broken=explain)
-        try:
-            initial = await call.initial_metadata()
-        except grpc.RpcError as error:
-            raise explain(error) from None
-        except BaseException:
-            call.cancel()
-            raise
+        if not graceful:
+            # A stream of a 0.9.0 exporter that is still parting would take bytes from its successor.
+            last = self._last_streams.pop(text, None)
+            if last is not None:
+                last.part_now()
+        with rpc_failures(subject, explain):
+            call = self.stub.Stream(metadata=(("request", text), *announcement))
+            stream = ClientFrameStream(call, graceful=graceful, broken=explain)
+            try:
+                initial = await call.initial_metadata()
+            except BaseException:
+                call.cancel()
+                raise
         stream.metadata = {key: value for key, value in initial or () if isinstance(value, str)}
-        if graceful and features.FEATURES_KEY not in stream.metadata:
+        if not graceful:
+            self._last_streams[text] = stream
+        elif features.FEATURES_KEY not in stream.metadata:
             try:
                 raise await stream.failure()
             finally:
                 call.cancel()
         return stream
+
+    @cached_property
+    def _last_streams(self) -> dict[str, ClientFrameStream]:
+        """The newest stream of each kind to an exporter whose streams do not end by themselves."""
+        return {}
 
     def _request(self, request_type: type[R], method: str, args: tuple[Any, ...]) -> R:
         """The request of a call, its arguments in the best encoding that the exporter knows."""
@@ -193,10 +208,8 @@ class AsyncDriverClient(Metadata):
         return request
 
     async def _send_call(self, method: str, request: DriverCallRequest) -> DriverCallResponse:
-        try:
+        with rpc_failures(f"DriverCall {method!r}"):
             response: DriverCallResponse = await self.stub.DriverCall(request)
-        except grpc.RpcError as error:
-            raise_from_status(error, f"DriverCall {method!r}")
         return response
 
     def _result(self, method: str, response: DriverCallResponse | StreamingDriverCallResponse) -> Any:
@@ -233,12 +246,10 @@ class StreamingCall:
 
     async def next(self) -> StreamingDriverCallResponse | None:
         """The next response, None after the last."""
-        if self._call is None:
-            self._call = self._client.stub.StreamingDriverCall(self._request)
-        try:
+        with rpc_failures(f"StreamingDriverCall {self._method!r}"):
+            if self._call is None:
+                self._call = self._client.stub.StreamingDriverCall(self._request)
             response = await self._call.read()
-        except grpc.RpcError as error:
-            raise_from_status(error, f"StreamingDriverCall {self._method!r}")
         return None if response is grpc.aio.EOF else response
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jumpstarter.common.exceptions import ArgumentError
+from jumpstarter.streams.portal import Entered
 
 from .base import DriverClient, refuse_running_loop
 from .files import Mode, PathBuf, open_path
@@ -74,5 +75,5 @@ class FlasherClient(FlasherClientInterface, DriverClient):
 
     def _pass(self, method: str, path: PathBuf, mode: Mode, target: str | None, compression: Compression | None) -> Any:
         refuse_running_loop(method)
-        with self.portal.wrap_async_context_manager(open_path(self, path, mode, compression)) as handle:
+        with Entered(self.portal, method, open_path(self, path, mode, compression)) as handle:
             return self.call(method, handle, target)

@@ -72,7 +72,7 @@ def _import(module_name: str, path: str) -> ModuleType:
         raise ClientUnavailable(f"client class {path} needs a module that is not installed: {error.name}") from error
     except ConfigurationError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ClientUnavailable(f"client class {path} cannot be imported: {type(error).__name__}: {error}") from error
 
 

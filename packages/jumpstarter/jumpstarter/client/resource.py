@@ -14,8 +14,11 @@ from anyio.abc import ObjectStream
 from jumpstarter.common.exceptions import DriverError
 from jumpstarter.streams.frames import ClientFrameStream, StreamBroken
 
-# After the driver's call: how long, in seconds, without a byte, until the resource counts as given up.
-_IDLE_SECONDS = 1.0
+# After the driver's call, in seconds without a byte: until a resource that never sent one counts as unused, and until
+# one that
+# did counts as broken.
+_UNUSED_SECONDS = 1.0
+_STALLED_SECONDS = 30.0
 
 
 @asynccontextmanager
@@ -39,7 +42,8 @@ async def offer_resource(frames: ClientFrameStream, stream: ObjectStream[bytes])
             finally:
                 group.cancel_scope.cancel()
     except BaseExceptionGroup as errors:
-        raise _single(errors) from None
+        first = _single(errors)
+        raise first from first.__cause__
     finally:
         frames.abort()
 
@@ -52,6 +56,7 @@ class _Exchange:
         self._done = anyio.Event()
         self._broken: StreamBroken | None = None
         self._received = False
+        self._storing = False
 
     async def upload(self, scope: anyio.CancelScope) -> None:
         try:
@@ -71,7 +76,9 @@ class _Exchange:
             while True:
                 data = await self._frames.receive()
                 self._received = True
+                self._storing = True
                 await self._stream.send(data)
+                self._storing = False
                 self._progress.set()
         except EndOfStream:
             if self._received:
@@ -82,15 +89,20 @@ class _Exchange:
             self._done.set()
 
     async def finish(self) -> None:
-        """After the body: wait for the driver's end of the stream as long as bytes come."""
+        """After the body: wait for the driver's end of the stream.
+
+        StreamBroken when the driver has begun to send and does not come to an end.
+        """
         while not self._done.is_set():
             self._progress = anyio.Event()
-            with anyio.move_on_after(_IDLE_SECONDS) as scope:
+            with anyio.move_on_after(_STALLED_SECONDS if self._received else _UNUSED_SECONDS) as scope:
                 async with anyio.create_task_group() as group:
                     for event in (self._progress, self._done):
                         group.start_soon(_then_cancel, event, group.cancel_scope)
-            if scope.cancelled_caught:
-                return
+            if scope.cancelled_caught and not self._storing:
+                if not self._received:
+                    return
+                raise StreamBroken(f"the driver has sent nothing for {_STALLED_SECONDS:g} s, and no end either")
         if self._broken is not None and self._received:
             raise self._broken
 

@@ -60,6 +60,8 @@ def _make(
     missing = None
     try:
         cls = resolve_client(one.labels.get(CLIENT_LABEL, ""), allow, unsafe)
+        if not issubclass(cls, DriverClient):
+            raise ClientUnavailable(f"{cls.__module__}.{cls.__qualname__} is no subclass of DriverClient")
     except ClientUnavailable as error:
         cls, missing = StubDriverClient, str(error)
         if warn:

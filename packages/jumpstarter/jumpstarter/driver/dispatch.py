@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -47,7 +48,7 @@ class Dispatcher:
         checked = check_arguments(method, name, args)
         try:
             if inspect.iscoroutinefunction(method):
-                with self._allowance.occupied(), _contained():
+                with self._allowance.occupied(), contained():
                     return encode(await method(*checked))
             return await self._call_in_worker(method, checked, encode)
         except ValidationError as error:
@@ -73,10 +74,19 @@ class Dispatcher:
         """The stream of a stream constructor, open while the body runs."""
         constructor = self._find(name, MARKER_STREAMCALL)
         with self._allowance.occupied():
-            async with AsyncExitStack() as stack:
-                with _contained():
-                    stream: ObjectStream[bytes] = await stack.enter_async_context(constructor())
+            opening = constructor()
+            with contained():
+                stream: ObjectStream[bytes] = await opening.__aenter__()
+            try:
                 yield stream
+            except BaseException:
+                with contained():
+                    suppressed = await opening.__aexit__(*sys.exc_info())
+                if not suppressed:
+                    raise
+            else:
+                with contained():
+                    await opening.__aexit__(None, None, None)
 
     @property
     def busy(self) -> bool:
@@ -93,8 +103,12 @@ class Dispatcher:
             return result if inspect.isawaitable(result) else encode(result)
 
         result: Any = await self._allowance.run(run)
-        # A wrapper that is no coroutine function may still return a coroutine.
-        return encode(await result) if inspect.isawaitable(result) else result
+        if inspect.isawaitable(result):
+            # A wrapper that is no coroutine function may still return a coroutine.
+            with self._allowance.occupied(), contained():
+                return encode(await result)
+        encoded: E = result
+        return encoded
 
     async def _items(self, method: Callable[..., Any], args: list[Any], encode: Encode[E]) -> AsyncGenerator[E]:
         if inspect.isasyncgenfunction(unguarded(method)):
@@ -103,7 +117,8 @@ class Dispatcher:
                 while (item := await _next(generator)) is not END:
                     yield encode(item)
             finally:
-                await generator.aclose()
+                with contained():
+                    await generator.aclose()
             return
         stepper = Stepper(self._allowance, lambda: method(*args), encode)
         try:
@@ -135,12 +150,12 @@ class Dispatcher:
 
 
 async def _next(generator: AsyncGenerator[Any]) -> Any:
-    with _contained():
+    with contained():
         return await anext(generator, END)
 
 
 @contextmanager
-def _contained() -> Generator[None]:
+def contained() -> Generator[None]:
     """Driver code that exits, or cancels itself, on the loop fails its own call.
 
     An exit would end the loop, and grpc.aio crashes on any other exception that is no Exception.

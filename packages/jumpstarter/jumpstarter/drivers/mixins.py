@@ -10,6 +10,7 @@ from anyio.abc import ObjectStream
 
 from jumpstarter.client.base import DriverClient, refuse_running_loop
 from jumpstarter.client.files import BytesSource, Handle, Mode, PathBuf, open_path
+from jumpstarter.streams.portal import Entered
 
 from .stream_socket import StreamSocket
 
@@ -42,7 +43,7 @@ class ResourceMixin(DriverClient):
         `compression` (gzip, xz, bz2, zstd): that of the file, which the exporter undoes, or does in mode `wb`.
         """
         refuse_running_loop("file")
-        with self.portal.wrap_async_context_manager(self.file_async(path, mode, compression)) as handle:
+        with Entered(self.portal, "file", self.file_async(path, mode, compression)) as handle:
             yield handle
 
     @asynccontextmanager
@@ -58,5 +59,5 @@ class ResourceMixin(DriverClient):
         """Bytes, or a byte stream that lives on the client's event loop, as a resource; see `resource_async`."""
         refuse_running_loop("resource")
         stream = BytesSource(source) if isinstance(source, bytes) else source
-        with self.portal.wrap_async_context_manager(self.resource_async(stream, content_encoding)) as handle:
+        with Entered(self.portal, "resource", self.resource_async(stream, content_encoding)) as handle:
             yield handle

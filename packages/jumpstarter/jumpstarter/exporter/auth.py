@@ -8,14 +8,14 @@ from typing import Any
 
 import grpc
 
-from jumpstarter.rpc.features import PASSPHRASE_KEY, metadata_value
+from jumpstarter.rpc.features import PASSPHRASE_KEY, metadata_value, passphrase_metadata
 
 
 class PassphraseInterceptor(grpc.aio.ServerInterceptor):
     """Refuses calls without the right passphrase in their metadata: UNAUTHENTICATED. Compared in constant time."""
 
     def __init__(self, passphrase: str) -> None:
-        self._passphrase = passphrase.encode()
+        self._passphrase = passphrase_metadata(passphrase)[1].encode()
 
     async def intercept_service(
         self,

@@ -15,6 +15,7 @@ from jumpstarter.common.exceptions import ConfigurationError
 from jumpstarter.common.listeners import in_thread, private_directory
 from jumpstarter.rpc.channel import keep_grpc_running
 from jumpstarter.rpc.limits import Limits, message_size_options
+from jumpstarter.streams.portal import Entered, background_portal
 
 # Calls still open when a server ends get this long, in seconds, to notice that they are cancelled.
 _STOP_SECONDS = 1.0
@@ -64,12 +65,7 @@ async def serve_tcp(
 @contextmanager
 def serve_unix_in_background(session: Any) -> Generator[str]:
     """Serve `session` from an event loop in a thread of its own; gives the socket's path."""
-    from anyio.from_thread import start_blocking_portal
-
-    with (
-        start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(serve_unix(session, session.limits)) as path,
-    ):
+    with background_portal() as portal, Entered(portal, "serve_unix", serve_unix(session, session.limits)) as path:
         yield path
 
 

@@ -14,7 +14,7 @@ from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import ObjectStream
 from jumpstarter_protocol.jumpstarter.v1.error_pb2 import ErrorDetail
 
-from jumpstarter.driver.dispatch import Dispatcher
+from jumpstarter.driver.dispatch import Dispatcher, contained
 from jumpstarter.rpc import features
 from jumpstarter.rpc.errors import CallRefused, status_of
 from jumpstarter.rpc.limits import Limits
@@ -91,13 +91,15 @@ class _Exchange:
                 scope.cancel()
                 return
             try:
-                await self._device.send(data)
+                with contained():
+                    await self._device.send(data)
             except (BrokenResourceError, ClosedResourceError, ConnectionError):
                 # A device that hangs up may have answered before: that reaches the client first.
                 with anyio.move_on_after(_LAST_WORDS_SECONDS):
                     await self._device_ended.wait()
                 raise
-        await self._device.send_eof()
+        with contained():
+            await self._device.send_eof()
         self._ended(scope)
         if self._ours:
             await self._client.wait_reset()
@@ -106,7 +108,8 @@ class _Exchange:
     async def _to_client(self, scope: anyio.CancelScope) -> None:
         while True:
             try:
-                data = await self._device.receive()
+                with contained():
+                    data = await self._device.receive()
             except EndOfStream:
                 break
             try:

@@ -5,6 +5,8 @@ An exporter lists its features in its report; a client that uses one shows it by
 
 from __future__ import annotations
 
+from jumpstarter.common.exceptions import ConfigurationError
+
 # Arguments and results in `encoded_*` fields, failures as ErrorDetail.
 VALUES_MSGPACK = "values-msgpack"
 # RST_STREAM closes a byte stream after all data; the cause of a failed stream is its last frame.
@@ -24,6 +26,13 @@ LOG_AFTER_KEY = "x-jumpstarter-log-after"
 LOG_START_KEY = "x-jumpstarter-log-start"
 # Request metadata on every call to an exporter that wants a passphrase.
 PASSPHRASE_KEY = "x-jumpstarter-passphrase"
+
+
+def passphrase_metadata(passphrase: str) -> tuple[str, str]:
+    """The pair that carries `passphrase`; ConfigurationError where gRPC metadata cannot."""
+    if not all(" " <= character <= "~" for character in passphrase):
+        raise ConfigurationError("a passphrase may hold printable ASCII characters only")
+    return PASSPHRASE_KEY, passphrase
 
 
 def metadata_value(metadata: object, key: str) -> str | None:

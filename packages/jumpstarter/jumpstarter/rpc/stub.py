@@ -8,7 +8,7 @@ from typing import Any
 from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2_grpc import ExporterServiceStub
 from jumpstarter_protocol.jumpstarter.v1.router_pb2_grpc import RouterServiceStub
 
-from .features import PASSPHRASE_KEY
+from .features import passphrase_metadata
 
 
 class ExporterStub:
@@ -19,7 +19,7 @@ class ExporterStub:
 
     def __init__(self, channel: Any, *, passphrase: str | None = None) -> None:
         self.features: frozenset[str] = frozenset()
-        metadata = () if passphrase is None else ((PASSPHRASE_KEY, passphrase),)
+        metadata = () if passphrase is None else (passphrase_metadata(passphrase),)
         exporter: Any = ExporterServiceStub(channel)
         router: Any = RouterServiceStub(channel)
         self.GetReport = _with_metadata(exporter.GetReport, metadata)

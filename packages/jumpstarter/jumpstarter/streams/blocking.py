@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Self, TypeVar
 
 import anyio
-from anyio.abc import ObjectStream, TaskStatus
+from anyio.abc import ObjectStream
 from anyio.from_thread import BlockingPortal
 
+from .portal import Entered, refuse_running_loop, run
+
 T = TypeVar("T")
-
-
-def loop_is_running() -> bool:
-    """Whether this thread runs an event loop, which a blocking call would stop."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def refuse_running_loop(name: str, use: str) -> None:
-    """RuntimeError from a running event loop: `name` blocks, `use` does not."""
-    if loop_is_running():
-        raise RuntimeError(f"{name}() blocks, and this thread runs an event loop: use {use} there")
 
 
 class BlockingStream:
@@ -72,7 +58,7 @@ class BlockingStream:
 
     def _call(self, name: str, func: Callable[..., Awaitable[T]], *args: Any) -> T:
         refuse_running_loop(name, "the stream of stream_async()")
-        return self._portal.call(func, *args)
+        return run(self._portal, name, func, *args)
 
     async def _receive(self, timeout: float | None) -> bytes:
         with anyio.fail_after(timeout):
@@ -83,9 +69,9 @@ class OpenStream(BlockingStream):
     """A stream without a with block around it: `close()` or garbage collection ends the context it came from."""
 
     def __init__(self, opening: AbstractAsyncContextManager[ObjectStream[bytes]], portal: BlockingPortal) -> None:
-        self._task, (stream, close) = portal.start_task(_hold, opening)
-        super().__init__(stream, portal)
-        self._finalizer = weakref.finalize(self, run_soon, portal, close)
+        self._entered = Entered(portal, "open_stream", opening)
+        super().__init__(self._entered.__enter__(), portal)
+        self._finalizer = weakref.finalize(self, self._entered.leave_soon)
 
     def close(self) -> None:
         refuse_running_loop("close", "the stream of stream_async()")
@@ -93,29 +79,5 @@ class OpenStream(BlockingStream):
 
     def end(self) -> None:
         """`close` as part of the session's end, which may come from a running event loop: that is not waited for."""
-        if self._finalizer() and not loop_is_running():
-            self._task.result()
-
-
-async def _hold(
-    opening: AbstractAsyncContextManager[ObjectStream[bytes]],
-    *,
-    task_status: TaskStatus[tuple[ObjectStream[bytes], Callable[[], None]]],
-) -> None:
-    """Keep the context of a stream open until told to close it."""
-    closing = anyio.Event()
-    async with opening as stream:
-        task_status.started((stream, closing.set))
-        await closing.wait()
-
-
-def run_soon(portal: BlockingPortal, func: Callable[[], None]) -> bool:
-    """Have `func` run on the loop of `portal`, from any thread, as garbage collection has it; whether it still runs."""
-    try:
-        portal.start_task_soon(func)
-    except RuntimeError:
-        if not loop_is_running():
-            return False
-        # This is the loop's own thread, from which a portal takes nothing.
-        asyncio.get_running_loop().call_soon(func)
-    return True
+        if self._finalizer.detach() is not None:
+            self._entered.__exit__(None, None, None)

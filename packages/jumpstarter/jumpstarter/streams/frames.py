@@ -12,17 +12,18 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, move_on_after
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, ResourceGuard, move_on_after
 from anyio.abc import ObjectStream
 from jumpstarter_protocol.jumpstarter.v1.error_pb2 import ErrorDetail
 from jumpstarter_protocol.jumpstarter.v1.router_pb2 import (
     FRAME_TYPE_DATA,
     FRAME_TYPE_GOAWAY,
     FRAME_TYPE_RST_STREAM,
+    FrameType,
     StreamRequest,
     StreamResponse,
 )
@@ -32,12 +33,16 @@ from jumpstarter.common.exceptions import DriverError
 from .metadata import MetadataStreamAttributes
 
 FRAME_BYTES = 1024 * 1024
-# How long closing waits for the other side to take what was sent before.
-CLOSE_SECONDS = 5.0
-# The same towards a peer without RST_STREAM, whose end of the stream may never end by itself.
-CLOSE_SECONDS_PLAIN = 0.2
+# How long closing waits for the driver to take what was sent before.
+CLOSE_SECONDS = 30.0
+# The same towards a peer without RST_STREAM, in the background: its end of the stream may never end by itself.
+CLOSE_SECONDS_PLAIN = 5.0
 # How long a writer whose write failed waits to be told why.
 STATUS_SECONDS = 1.0
+
+
+# The event loop holds tasks weakly.
+_PARTING: set[asyncio.Future[None]] = set()
 
 
 class StreamBroken(BrokenResourceError):
@@ -57,6 +62,10 @@ class FrameStream(ObjectStream[bytes]):
         self._end: Exception | None = None
         self._eof_sent = False
         self._closed = False
+        # An item was cut off after some of its frames: what followed it would not be what the sender meant.
+        self._torn = False
+        self._receiving = ResourceGuard("receiving from")
+        self._sending = asyncio.Lock()
 
     @abstractmethod
     def _read(self) -> Awaitable[Any]: ...
@@ -79,31 +88,41 @@ class FrameStream(ObjectStream[bytes]):
         """
         if self._closed:
             raise ClosedResourceError
-        while self._end is None:
-            frame = await self._next_frame()
-            if frame is None:
-                continue
-            if frame.frame_type == FRAME_TYPE_DATA:
-                payload: bytes = frame.payload
-                return payload
-            if frame.frame_type == FRAME_TYPE_GOAWAY:
-                self._end = EndOfStream()
-            elif frame.frame_type == FRAME_TYPE_RST_STREAM:
-                self._end = self._reset(frame)
+        with self._receiving:
+            while self._end is None:
+                frame = await self._next_frame()
+                if frame is None:
+                    continue
+                if frame.frame_type == FRAME_TYPE_DATA:
+                    payload: bytes = frame.payload
+                    return payload
+                if frame.frame_type == FRAME_TYPE_GOAWAY:
+                    self._end = EndOfStream()
+                elif frame.frame_type == FRAME_TYPE_RST_STREAM:
+                    self._end = self._reset(frame)
         raise self._end
 
     async def send(self, item: bytes) -> None:
-        """Send `item`, returning when the transport has taken it. StreamBroken when the other side is gone."""
-        if self._closed or self._eof_sent:
-            raise ClosedResourceError
-        self._refuse_if_failed()
-        for start in range(0, len(item), FRAME_BYTES) or (0,):
-            await self._put(self._frame(payload=bytes(item[start : start + FRAME_BYTES])))
+        """Send `item`, returning when the transport has taken it; several senders take turns, item by item.
+
+        StreamBroken when the other side is gone, or when sending an earlier item was interrupted half way.
+        """
+        async with self._sending:
+            if self._closed or self._eof_sent:
+                raise ClosedResourceError
+            if self._torn:
+                raise StreamBroken("sending an earlier item was interrupted half way")
+            self._refuse_if_failed()
+            for start in range(0, len(item), FRAME_BYTES) or (0,):
+                self._torn = start > 0
+                await self._put(self._frame(payload=bytes(item[start : start + FRAME_BYTES])))
+                self._torn = start + FRAME_BYTES < len(item)
 
     async def send_eof(self) -> None:
-        if not self._eof_sent and not self._closed:
-            self._eof_sent = True
-            await self._put(self._frame(frame_type=FRAME_TYPE_GOAWAY))
+        async with self._sending:
+            if not self._eof_sent and not self._closed:
+                self._eof_sent = True
+                await self._put(self._frame(frame_type=FRAME_TYPE_GOAWAY))
 
     def _reset(self, frame: Any) -> Exception:
         """What a RST_STREAM frame means to the reader."""
@@ -167,6 +186,7 @@ class ClientFrameStream(FrameStream):
         self._explain = broken
         # Whether the user knows that the stream is over.
         self._told = False
+        self._parting: asyncio.Future[None] | None = None
         # Text from the exporter's initial metadata.
         self.metadata: dict[str, str] = {}
 
@@ -186,8 +206,7 @@ class ClientFrameStream(FrameStream):
     def abort(self) -> None:
         """Give the stream up at once; what is in flight may be lost."""
         self._closed = True
-        if not self._call.done():
-            self._call.cancel()
+        self._cancel()
 
     def _read(self) -> Awaitable[Any]:
         return self._call.read()  # type: ignore[no-any-return]
@@ -259,20 +278,54 @@ class ClientFrameStream(FrameStream):
     async def aclose(self) -> None:
         """Close for good. What was sent before still arrives; what comes in is dropped.
 
-        StreamBroken when the stream has failed and nothing has said so before.
+        StreamBroken when the stream has failed and nothing has said so before, or when the driver has not taken
+        what was sent.
         """
         if self._closed:
             return
         self._closed = True
+        if not self._graceful:
+            await self._part()
+            return
         try:
-            with move_on_after(CLOSE_SECONDS if self._graceful else CLOSE_SECONDS_PLAIN):
-                await self._say_goodbye()
+            with move_on_after(CLOSE_SECONDS) as scope:
+                await self._say_goodbye(FRAME_TYPE_RST_STREAM)
+                await self.failure()
         finally:
-            if not self._call.done():
-                self._call.cancel()
+            self._cancel()
+        if scope.cancelled_caught:
+            raise StreamBroken(f"closed, but the driver had not taken all that was sent after {CLOSE_SECONDS:g} s")
         if isinstance(self._end, StreamBroken) and isinstance(self._end.__cause__, DriverError) and not self._told:
             self._told = True
             raise self._end
+
+    async def _part(self) -> None:
+        """Close towards a peer without RST_STREAM: half close, and leave it some time to take what is under way."""
+        try:
+            with move_on_after(CLOSE_SECONDS_PLAIN):
+                await self._say_goodbye(FRAME_TYPE_GOAWAY)
+        except BaseException:
+            self._cancel()
+            raise
+        self._parting = asyncio.ensure_future(self._drain())
+        _PARTING.add(self._parting)
+        self._parting.add_done_callback(_PARTING.discard)
+
+    async def _drain(self) -> None:
+        try:
+            with move_on_after(CLOSE_SECONDS_PLAIN):
+                await self.failure()
+        finally:
+            self._cancel()
+
+    def part_now(self) -> None:
+        """End what `aclose` may have left in the background."""
+        if self._parting is not None:
+            self._parting.cancel()
+
+    def _cancel(self) -> None:
+        if not self._call.done():
+            self._call.cancel()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         try:
@@ -281,17 +334,12 @@ class ClientFrameStream(FrameStream):
             if error is None:
                 raise
 
-    async def _say_goodbye(self) -> None:
-        try:
-            if self._graceful:
-                await self._put(StreamRequest(frame_type=FRAME_TYPE_RST_STREAM))
-            elif not self._eof_sent:
-                await self._put(StreamRequest(frame_type=FRAME_TYPE_GOAWAY))
-            await self._call.done_writing()
-        except (BrokenResourceError, asyncio.InvalidStateError, grpc.RpcError):
-            return
-        # After a half close the end of the call is still to come.
-        await self.failure()
+    async def _say_goodbye(self, frame_type: FrameType.ValueType) -> None:
+        with suppress(BrokenResourceError, asyncio.InvalidStateError, grpc.RpcError):
+            async with self._sending:
+                if frame_type != FRAME_TYPE_GOAWAY or not self._eof_sent:
+                    await self._put(StreamRequest(frame_type=frame_type))
+                await self._call.done_writing()
 
 
 class ServerFrameStream(FrameStream):

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from functools import partial
 from typing import Any
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import BlockingPortal
 
 from jumpstarter.client.base import close_at_exit, refuse_running_loop
 from jumpstarter.client.client import open_stub
@@ -16,7 +16,8 @@ from jumpstarter.common.enums import ExporterStatus
 from jumpstarter.driver.base import Driver
 from jumpstarter.driver.workers import Allowance
 from jumpstarter.exporter.session import Session
-from jumpstarter.rpc.limits import Limits
+from jumpstarter.rpc.limits import Limits, message_size_options
+from jumpstarter.streams.portal import Entered, background_portal, running_portal
 
 
 @contextmanager
@@ -24,12 +25,11 @@ def serve(root_device: Driver, *, limits: Limits | None = None) -> Generator[Any
     """Serve a driver tree on a private socket, from an event loop in a thread of its own; gives its client.
 
     The drivers are reset at the start and closed at the end. Any client class may be imported, and errors of
-    drivers come with
-    their tracebacks.
+    drivers come with their tracebacks. `limits` hold for both sides.
     """
     refuse_running_loop("serve")
     session = Session(root_device=root_device, limits=limits or Limits(), show_tracebacks=True)
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(_serving(session)) as (stub, report):
+    with background_portal() as portal, Entered(portal, "serve", _serving(session)) as (stub, report):
         with ExitStack() as stack:
             # In this thread: the caller's module may be in the middle of being imported.
             client = build_tree(report, stub, portal, stack, allow=[], unsafe=True)
@@ -49,8 +49,9 @@ async def serve_async(
     threads.
     """
     session = Session(root_device=root_device, limits=limits or Limits(), show_tracebacks=True)
-    async with _serving(session) as (stub, report), AsyncExitStack() as own:
+    async with AsyncExitStack() as own:
         way_in = portal if portal is not None else await own.enter_async_context(running_portal())
+        stub, report = await own.enter_async_context(_serving(session))
         clients = stack if stack is not None else own.enter_context(ExitStack())
         client = build_tree(report, stub, way_in, clients, allow=[], unsafe=True)
         # In a worker: what a client does at its end may block.
@@ -59,23 +60,8 @@ async def serve_async(
 
 
 @asynccontextmanager
-async def running_portal() -> AsyncGenerator[BlockingPortal]:
-    """A portal to the running event loop.
-
-    The body's own error leaves as it is, not in the group of the portal's tasks.
-    """
-    failure: Exception | None = None
-    async with BlockingPortal() as portal:
-        try:
-            yield portal
-        except Exception as error:
-            failure = error
-    if failure is not None:
-        raise failure
-
-
-@asynccontextmanager
 async def _serving(session: Session) -> AsyncGenerator[tuple[Any, Any]]:
-    async with session, session.serve_unix_async() as path, open_stub(path) as connection:
+    sizes = dict(message_size_options(session.limits.message_bytes))
+    async with session, session.serve_unix_async() as path, open_stub(path, grpc_options=sizes) as connection:
         session.update_status(ExporterStatus.LEASE_READY)
         yield connection
