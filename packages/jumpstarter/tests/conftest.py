@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from jumpstarter.driver import Driver
 from jumpstarter.exporter import Session
 from jumpstarter.streams.portal import running_portal
 
-START_SECONDS = 20
+SCRIPT_SECONDS = 60
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Scripts:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._processes: list[subprocess.Popen[str]] = []
+        self._running: list[tuple[subprocess.Popen[str], threading.Timer]] = []
 
     def start(self, source: str, *args: str, name: str = "script", **env: str) -> subprocess.Popen[str]:
         """Run `source` as `name`.py; its standard streams are pipes."""
@@ -77,12 +78,18 @@ class Scripts:
             cwd=self._directory,
             env={**os.environ, **env},
         )
-        self._processes.append(process)
+        # Whoever waits for a line of a script that hangs gets its end instead.
+        watch = threading.Timer(SCRIPT_SECONDS, process.kill)
+        watch.daemon = True
+        watch.start()
+        self._running.append((process, watch))
         return process
 
     def end(self) -> None:
         """Kill what still runs."""
-        for process in self._processes:
+        for process, watch in self._running:
+            watch.cancel()
+            watch.join()
             process.kill()
             process.communicate()
 

@@ -446,6 +446,12 @@ def test_a_resource_handle_passes_any_annotation(client: DriverClient, kind: str
         client.call("an_int", {"kind": "something else"})
 
 
+@pytest.mark.parametrize("kind", [["client_stream"], {"client_stream": 1}, None, 7])
+def test_a_dict_whose_kind_is_no_text_is_a_dict(client: DriverClient, kind: Any) -> None:
+    with pytest.raises(DriverInvalidArgument, match=r"an_int\(\): argument 'value': expected int, got dict"):
+        client.call("an_int", {"kind": kind})
+
+
 def test_nothing_runs_before_the_check() -> None:
     ran = []
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -16,7 +17,7 @@ from jumpstarter.client.client import client_from_path
 from jumpstarter.common.enums import LogSource
 from jumpstarter.common.utils import serve
 from jumpstarter.driver import Driver, export
-from jumpstarter.exporter.logs import HISTORY, MESSAGE_CHARACTERS, LogRing
+from jumpstarter.exporter.logs import HISTORY, MESSAGE_CHARACTERS, Entry, LogRing, RingHandler
 from jumpstarter.rpc import features
 
 # What is awaited comes at once; this is for a slow machine.
@@ -65,8 +66,8 @@ def lines(first: int, count: int) -> list[str]:
 class RawReader:
     """A LogStream read as it comes."""
 
-    def __init__(self, stub: Any) -> None:
-        self._call = stub.LogStream(Empty())
+    def __init__(self, stub: Any, after: str | None = None) -> None:
+        self._call = stub.LogStream(Empty(), metadata=((features.LOG_AFTER_KEY, after),) if after else ())
 
     async def start(self) -> int:
         """Number of the newest record when the exporter had this reader set up."""
@@ -467,3 +468,63 @@ def heard() -> Iterator[Heard]:
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)
+
+
+class TestBounds:
+    @pytest.mark.anyio
+    @pytest.mark.parametrize("letter", ["x", "ä", "€"])
+    async def test_the_ring_is_bounded_in_bytes(self, exporting: Any, letter: str) -> None:
+        size = 100 * len(letter.encode())
+        async with exporting(Talker()) as exporter:
+            ring = exporter.session.log = LogRing(capacity_bytes=10 * size + 7)
+            for _ in range(250):
+                ring.append(0.0, "INFO", letter * 100, LogSource.DRIVER, "driver.Talker")
+            ring.append(0.0, "INFO", "the end", LogSource.DRIVER, "driver.Talker")
+            reader = RawReader(exporter.client.stub, after=f"{exporter.session.uuid}/0")
+            responses = await reader.read("the end")
+            assert [response.message for response in responses] == [letter * 100] * 10 + ["the end"]
+            assert [response.lost for response in responses] == [240] + [0] * 10
+            assert [response.sequence for response in responses] == list(range(241, 252))
+            reader.close()
+
+    def test_a_record_larger_than_the_ring(self) -> None:
+        ring = LogRing(capacity_bytes=100)
+        for size in (90, 101, 90, 90):
+            ring.append(0.0, "INFO", "x" * size, LogSource.DRIVER, "driver.Talker")
+        entries, lost = asyncio.run(self._first(ring))
+        assert [(one.sequence, len(one.message)) for one in entries] == [(4, 90)]
+        assert lost == 3
+
+    @staticmethod
+    async def _first(ring: LogRing) -> tuple[list[Entry], int]:
+        async with aclosing(ring.read(0)) as records:
+            entry, lost = await anext(records)
+        return [entry], lost
+
+    def test_sources_may_change_while_others_log(self) -> None:
+        """A thread that logs must never fail because another one runs a hook."""
+        ring = LogRing()
+        handler = RingHandler(ring)
+        logger = logging.Logger("driver.busy")
+        logger.addHandler(handler)
+        over = threading.Event()
+
+        def change() -> None:
+            number = 0
+            while not over.is_set():
+                handler.set_source(f"a{number % 50}", LogSource.SYSTEM)
+                handler.set_source(f"a{(number + 25) % 50}", None)
+                number += 1
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        changing = threading.Thread(target=change)
+        changing.start()
+        try:
+            for _ in range(3000):
+                logger.info("line")
+        finally:
+            over.set()
+            changing.join()
+            sys.setswitchinterval(interval)
+        assert ring.newest == 3000

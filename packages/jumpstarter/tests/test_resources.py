@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import json
 import lzma
 import os
 import subprocess
@@ -483,3 +484,19 @@ async def test_the_exporters_own_addresses_are_refused_unless_its_owner_allows_t
         with pytest.raises(DriverOSError, match=r"loopback or link-local|Cannot connect|InvalidUrl"):
             await client.call_async("digest", url(target.format(port=port), "/file"))
         assert server.headers == []
+
+
+@pytest.mark.parametrize(("disabled", "offered"), [("", "gzip"), ("1", "")])
+async def test_what_the_exporter_says_of_decompression(
+    monkeypatch: pytest.MonkeyPatch, disabled: str, offered: str
+) -> None:
+    monkeypatch.setenv("JMP_DISABLE_COMPRESSION", disabled)
+    async with served() as (store, client):
+        request = {"kind": "resource", "uuid": str(store.uuid), "x_jmp_content_encoding": "gzip"}
+        call = client.stub.Stream(metadata=(("request", json.dumps(request)),))
+        told = dict(await call.initial_metadata())
+        call.cancel()
+        assert told["x_jmp_accept_encoding"] == offered
+        assert json.loads(told["resource"])["x_jmp_content_encoding"] == "gzip"
+        async with client.resource_async(Source(gzip.compress(b"data")), "gzip") as handle:
+            assert (await client.call_async("digest", handle))["size"] == 4

@@ -402,3 +402,38 @@ def quick_switching() -> Iterator[None]:
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(interval)
+
+
+class TestWaiting:
+    async def test_a_status_in_passing_is_seen(self, exporting: Any) -> None:
+        async with exporting(Counting(), ExporterStatus.AVAILABLE) as exporter, monitored(exporter) as monitor:
+            async with asyncio.timeout(SOON), asyncio.TaskGroup() as group:
+                passing = group.create_task(monitor.wait_for_status(ExporterStatus.BEFORE_LEASE_HOOK))
+                either = group.create_task(
+                    monitor.wait_for_any_of([ExporterStatus.LEASE_READY, ExporterStatus.BEFORE_LEASE_HOOK])
+                )
+                await anyio.wait_all_tasks_blocked()
+                exporter.session.update_status(ExporterStatus.BEFORE_LEASE_HOOK)
+                exporter.session.update_status(ExporterStatus.LEASE_READY)
+            assert passing.result() is True
+            assert either.result() == ExporterStatus.BEFORE_LEASE_HOOK
+
+    async def test_a_status_of_the_past_is_not_waited_for(self, exporting: Any) -> None:
+        async with exporting(Counting(), ExporterStatus.BEFORE_LEASE_HOOK) as exporter:
+            exporter.session.update_status(ExporterStatus.LEASE_READY)
+            async with StatusMonitor(exporter.client.stub) as monitor:
+                assert not await monitor.wait_for_status(ExporterStatus.BEFORE_LEASE_HOOK, timeout=0.3)
+                assert monitor.current_status == ExporterStatus.LEASE_READY
+                assert not await monitor.wait_for_status(ExporterStatus.BEFORE_LEASE_HOOK, timeout=0.1)
+
+    async def test_stopping_dismisses_whoever_waits(self, exporting: Any) -> None:
+        async with exporting(Counting()) as exporter, monitored(exporter) as monitor:
+            async with asyncio.timeout(SOON), asyncio.TaskGroup() as group:
+                one = group.create_task(monitor.wait_for_status(ExporterStatus.OFFLINE))
+                any_of = group.create_task(monitor.wait_for_any_of([ExporterStatus.OFFLINE, ExporterStatus.AVAILABLE]))
+                await anyio.wait_all_tasks_blocked()
+                await monitor.stop()
+            assert one.result() is False
+            assert any_of.result() is None
+            async with asyncio.timeout(SOON):
+                assert not await monitor.wait_for_status(ExporterStatus.OFFLINE)

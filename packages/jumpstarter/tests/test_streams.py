@@ -19,7 +19,13 @@ import psutil
 import pytest
 from anyio import BrokenResourceError, BusyResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import ObjectStream
-from jumpstarter.client.core import DriverConnectionError, DriverError, DriverMethodNotImplemented, DriverOSError
+from jumpstarter.client.core import (
+    DriverConnectionError,
+    DriverError,
+    DriverInvalidArgument,
+    DriverMethodNotImplemented,
+    DriverOSError,
+)
 from jumpstarter.common import TemporaryUnixListener
 from jumpstarter.common.utils import serve, serve_async
 from jumpstarter.driver import Driver, exportstream
@@ -80,6 +86,20 @@ class Device(Driver):
         async with self.connect() as stream:
             yield stream
             raise SystemExit("the driver has had enough")
+
+
+@dataclass(kw_only=True)
+class Telling(Device):
+    """Its stream tells `metadata`."""
+
+    metadata: Any
+
+    @exportstream
+    @asynccontextmanager
+    async def tells_all(self) -> AsyncGenerator[ObjectStream[bytes]]:
+        near, far = create_memory_stream()
+        async with near, far:
+            yield MetadataStream(stream=near, metadata=self.metadata)
 
 
 @dataclass(kw_only=True)
@@ -494,4 +514,37 @@ class TestBlocking:
     def test_errors_name_the_driver(self) -> None:
         with served_blocking(Device(children={"uart": Device()})) as client:
             with pytest.raises(DriverError, match=r"uart\.refuses"), client.children["uart"].stream("refuses"):
+                pytest.fail("opened")
+
+
+async def test_metadata_goes_out_as_it_is() -> None:
+    metadata = {"model": "virt", "a.b-c_9": "~ printable text!", "empty": "", "long": "x" * 5000}
+    async with serve_async(Telling(metadata=metadata)) as client, client.stream_async("tells_all") as stream:
+        told = stream.extra(MetadataStreamAttributes.metadata)
+        assert metadata.items() <= told.items()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "named"),
+    [
+        ({"Model": "virt"}, "'Model'"),
+        ({"": "virt"}, "''"),
+        ({"a b": "virt"}, "'a b'"),
+        ({"ä": "virt"}, "'ä'"),
+        ({7: "virt"}, "7"),
+        ({"key-bin": "virt"}, "'key-bin'"),
+        ({"grpc-status": "0"}, "'grpc-status'.*reserved"),
+        ({"x-jumpstarter-features": "all"}, "'x-jumpstarter-features'.*reserved"),
+        ({"model": "gerät"}, "'model'.*printable ASCII"),
+        ({"model": "two\nlines"}, "'model'.*printable ASCII"),
+        ({"model": " padded "}, "'model'.*without spaces around"),
+        ({"model": 7}, "'model'.*got 7"),
+        ({"short": "x", "model": "x" * 7000}, "more than 6143; the longest value is that of 'model'"),
+        ({f"key{number}": "" for number in range(200)}, "more than 6143"),
+    ],
+)
+async def test_metadata_that_cannot_travel_is_refused_by_name(metadata: Any, named: str) -> None:
+    async with serve_async(Telling(metadata=metadata)) as client:
+        with pytest.raises(DriverInvalidArgument, match=f"stream metadata .*{named}"):
+            async with client.stream_async("tells_all"):
                 pytest.fail("opened")

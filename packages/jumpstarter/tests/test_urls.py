@@ -163,7 +163,7 @@ class TestPut:
                 await connection.receive()
 
         async with TemporaryTcpListener(hasty) as (host, port), exporter() as client:
-            with pytest.raises(DriverOSError, match="answered before it had the whole body|stopped reading"):
+            with pytest.raises(DriverOSError, match=r"answered before it had the whole body|stopped reading"):
                 await client.call_async("fill", handle(f"http://{host}:{port}/x", "PUT"), [b"d" * 60_000] * 200)
 
 
@@ -209,11 +209,9 @@ class TestTexts:
     @staticmethod
     async def _fails(resource: dict[str, Any], expected: str) -> str:
         async with exporter() as client:
+            call = ("fetch", resource) if resource["method"] == "GET" else ("fill", resource, [b"body"])
             with pytest.raises((DriverOSError, DriverInvalidArgument)) as caught:
-                if resource["method"] == "GET":
-                    await client.call_async("fetch", resource)
-                else:
-                    await client.call_async("fill", resource, [b"body"])
+                await client.call_async(*call)
         text = str(caught.value).partition("Traceback")[0]
         assert expected in text
         for internal in ("Connection<", "ConnectionKey", "ssl:", "Client", "s3cret"):

@@ -38,7 +38,7 @@ from jumpstarter.rpc import features
 from jumpstarter.rpc.errors import error_from_detail, error_from_status
 from jumpstarter.rpc.failures import rpc_failures
 from jumpstarter.rpc.stub import ExporterStub, features_of
-from jumpstarter.streams.frames import ClientFrameStream
+from jumpstarter.streams.client_frames import ClientFrameStream
 from jumpstarter.values import compat, native
 
 from .logs import LogReader

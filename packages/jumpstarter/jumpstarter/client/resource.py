@@ -12,7 +12,8 @@ from anyio import EndOfStream
 from anyio.abc import ObjectStream
 
 from jumpstarter.common.exceptions import DriverError
-from jumpstarter.streams.frames import ClientFrameStream, StreamBroken
+from jumpstarter.streams.client_frames import ClientFrameStream
+from jumpstarter.streams.frames import StreamBroken
 
 # After the driver's call, in seconds without a byte: until a resource that never sent one counts as unused, and until
 # one that

@@ -28,7 +28,9 @@ _RETRY_SECONDS = 0.3
 class StatusMonitor:
     """The exporter's status as it changes; an async context manager.
 
-    Our exporters answer when something changes; 0.9.0 exporters are asked every `poll_interval` seconds.
+    Our exporters answer when something changes; 0.9.0 exporters are asked every `poll_interval` seconds. Each answer
+    tells the present status and the one before it, so of changes that come faster than the answers the last two are
+    seen and the ones before those are not.
     """
 
     def __init__(self, stub: Any, poll_interval: float = 0.3) -> None:
@@ -36,7 +38,8 @@ class StatusMonitor:
         self._poll_interval = poll_interval
         self._waits = features.STATUS_WAIT in features_of(stub)
         self._task: asyncio.Task[None] | None = None
-        self._news = asyncio.Condition()
+        self._stopped = False
+        self._waiters: list[tuple[frozenset[ExporterStatus], asyncio.Future[ExporterStatus | None]]] = []
         self._listeners: list[Callable[[ExporterStatus, ExporterStatus | None], None]] = []
         self.current_status: ExporterStatus | None = None
         self.previous_status: ExporterStatus | None = None
@@ -54,35 +57,49 @@ class StatusMonitor:
 
     async def start(self) -> None:
         """Begin to follow."""
+        self._stopped = False
         self._task = asyncio.ensure_future(self._follow())
 
     async def stop(self) -> None:
-        """Cease to follow."""
+        """Cease to follow; whoever waits for a status learns that it was not reached."""
+        self._stopped = True
+        self._dismiss()
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
 
     def on_status_change(self, callback: Callable[[ExporterStatus, ExporterStatus | None], None]) -> None:
-        """Have `callback(new, old)` called on the event loop at every change."""
+        """Have `callback(new, old)` called on the event loop at every answer with news; `old`: what it was before."""
         self._listeners.append(callback)
 
     async def wait_for_status(self, target: ExporterStatus, timeout: float | None = None) -> bool:
-        """Whether `target` was reached within `timeout` seconds; False also when the connection is lost."""
+        """Whether `target` was reached; see `wait_for_any_of`."""
         return await self.wait_for_any_of([target], timeout) is not None
 
     async def wait_for_any_of(
         self, targets: Iterable[ExporterStatus], timeout: float | None = None
     ) -> ExporterStatus | None:
-        """The first of `targets` to be reached; None after `timeout` seconds or when the connection is lost."""
+        """The first of `targets` that the exporter is seen in, now or later, if only in passing.
+
+        None after `timeout` seconds, when the connection is lost, when the exporter does not tell its status, and when
+        the monitor is stopped.
+        """
         wanted = frozenset(targets)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout), self._news:
-                await self._news.wait_for(
-                    lambda: self.current_status in wanted or self.connection_lost or self.unsupported
-                )
-                return self.current_status if self.current_status in wanted else None
-        return None
+        if self.current_status in wanted:
+            return self.current_status
+        if self._stopped or self.connection_lost or self.unsupported:
+            return None
+        reached: asyncio.Future[ExporterStatus | None] = asyncio.get_running_loop().create_future()
+        waiter = (wanted, reached)
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(timeout):
+                return await reached
+        except TimeoutError:
+            return None
+        finally:
+            self._waiters.remove(waiter)
 
     async def _follow(self) -> None:
         failures = 0
@@ -92,7 +109,8 @@ class StatusMonitor:
                 failures = 0
             except grpc.RpcError as error:
                 if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-                    await self._tell(unsupported=True)
+                    self.unsupported = True
+                    self._dismiss()
                     return
                 failures += 1
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -104,7 +122,8 @@ class StatusMonitor:
                 break  # this side has closed the channel
             if not self._waits:
                 await asyncio.sleep(self._poll_interval)
-        await self._tell(connection_lost=True)
+        self.connection_lost = True
+        self._dismiss()
 
     async def _ask(self) -> None:
         request = GetStatusRequest()
@@ -114,6 +133,7 @@ class StatusMonitor:
         status = _known(response.status)
         if status == self.current_status and response.status_version == self.status_version:
             return
+        self.connection_lost = self.unsupported = False
         old, self.current_status = self.current_status, status
         self.previous_status = _known(response.previous_status) if response.HasField("previous_status") else old
         self.status_message = response.message
@@ -123,13 +143,17 @@ class StatusMonitor:
                 listener(status, old)
             except Exception:
                 logger.exception("a listener to the exporter's status failed")
-        await self._tell()
+        # At the first answer, the status before belongs to a time when nobody followed yet.
+        seen = (status,) if old is None else (self.previous_status, status)
+        for wanted, reached in self._waiters:
+            found = next((one for one in seen if one in wanted), None)
+            if found is not None and not reached.done():
+                reached.set_result(found)
 
-    async def _tell(self, *, connection_lost: bool = False, unsupported: bool = False) -> None:
-        self.connection_lost = connection_lost
-        self.unsupported = unsupported
-        async with self._news:
-            self._news.notify_all()
+    def _dismiss(self) -> None:
+        for _, reached in self._waiters:
+            if not reached.done():
+                reached.set_result(None)
 
 
 def _known(value: int) -> ExporterStatus:

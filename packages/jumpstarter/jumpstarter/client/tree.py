@@ -59,9 +59,13 @@ def _make(
     cls: type[DriverClient]
     missing = None
     try:
-        cls = resolve_client(one.labels.get(CLIENT_LABEL, ""), allow, unsafe)
-        if not issubclass(cls, DriverClient):
-            raise ClientUnavailable(f"{cls.__module__}.{cls.__qualname__} is no subclass of DriverClient")
+        path = one.labels.get(CLIENT_LABEL, "")
+        found = resolve_client(path, allow, unsafe)
+        if not issubclass(found, DriverClient):
+            raise ClientUnavailable(
+                f"client class {path}: {found.__module__}.{found.__qualname__} is no subclass of DriverClient"
+            )
+        cls = found
     except ClientUnavailable as error:
         cls, missing = StubDriverClient, str(error)
         if warn:

@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 from anyio import CancelScope, Event, create_tcp_listener, move_on_after, to_thread, wait_readable
 from anyio.abc import SocketAttribute, SocketStream, TaskGroup
 
+from jumpstarter.common.exceptions import ConfigurationError
 from jumpstarter.config.env import environment
 from jumpstarter.streams.common import background_tasks
 from jumpstarter.streams.sockets import ConnectedSocket
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 # A socket address holds this many bytes of path on every platform we run on.
 _PATH_BYTES = 103
+_PARENT_BYTES = _PATH_BYTES - len("/jumpstarter-XXXXXXXX/socket")
 # How long to wait for a free descriptor when the process has none left to accept with, in seconds.
 _RETRY_S = 0.1
 
@@ -75,12 +77,23 @@ async def TemporaryUnixListener(  # noqa: N802
 
 @contextmanager
 def private_directory() -> Iterator[Path]:
-    """A directory of mode 0700 for sockets, removed at the end; in XDG_RUNTIME_DIR where that can be used."""
+    """A directory of mode 0700 for sockets, removed at the end; in XDG_RUNTIME_DIR where that can be used.
+
+    ConfigurationError when the one for temporary files, in its place, is unfit.
+    """
     wanted = environment().runtime_directory
-    short = len(os.fsencode(wanted)) + len("/jumpstarter-XXXXXXXX/socket") <= _PATH_BYTES
-    parent = wanted if short and os.access(wanted, os.W_OK | os.X_OK) else None
+    parent = wanted if _is_short(wanted) and os.access(wanted, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    if not _is_short(parent):
+        raise ConfigurationError(
+            f"the path of the directory {parent} is too long for Unix sockets in it: "
+            f"set XDG_RUNTIME_DIR or TMPDIR to a directory whose path has at most {_PARENT_BYTES} bytes"
+        )
     with tempfile.TemporaryDirectory(prefix="jumpstarter-", dir=parent, ignore_cleanup_errors=True) as directory:
         yield Path(directory)
+
+
+def _is_short(directory: Path) -> bool:
+    return len(os.fsencode(directory.absolute())) <= _PARENT_BYTES
 
 
 @contextmanager

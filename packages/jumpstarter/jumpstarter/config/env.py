@@ -116,7 +116,7 @@ class Environment:
 
     @property
     def compression(self) -> bool:
-        """Whether this exporter offers to decompress resources."""
+        """Whether this exporter tells clients that it decompresses resources; what a handle names, it does anyway."""
         return self.get(JMP_DISABLE_COMPRESSION) != "1"
 
     @property

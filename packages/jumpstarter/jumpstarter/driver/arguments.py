@@ -73,7 +73,7 @@ def guards_itself(method: Callable[..., Any]) -> bool:
 
 
 def _check(parameter: _Parameter, name: str, value: Any) -> Any:
-    if parameter.adapter is None or (isinstance(value, dict) and value.get("kind") in RESOURCE_KINDS):
+    if parameter.adapter is None or _is_handle(value):
         return value
     try:
         return parameter.adapter.validate_python(value)
@@ -86,6 +86,11 @@ def _check(parameter: _Parameter, name: str, value: Any) -> Any:
             f"{name}(): argument {parameter.name!r}: expected {parameter.expected}, "
             f"got {_show(value)}{inside} ({first['msg']})"
         ) from None
+
+
+def _is_handle(value: Any) -> bool:
+    kind = value.get("kind") if isinstance(value, dict) else None
+    return isinstance(kind, str) and kind in RESOURCE_KINDS
 
 
 def _check_count(checks: _Checks, name: str, args: Sequence[Any]) -> None:

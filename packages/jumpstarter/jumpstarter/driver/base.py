@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABCMeta, abstractmethod
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +15,7 @@ from anyio.abc import ObjectStream
 from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2 import DriverInstanceReport
 from pydantic import ConfigDict
 
+from jumpstarter.common.exceptions import ConfigurationError
 from jumpstarter.common.metadata import CLIENT_LABEL, NAME_LABEL, Metadata
 
 from .resources import RESOURCE_SECONDS, open_resource
@@ -79,10 +80,12 @@ class Driver(Metadata, metaclass=ABCMeta):
         return nodes
 
     def report(self, *, parent: Driver | None = None, name: str | None = None) -> DriverInstanceReport:
-        """What a client is told of this driver."""
+        """What a client is told of this driver; ConfigurationError names a label or help text that is no text."""
         labels = {**self.labels, **self.extra_labels(), CLIENT_LABEL: self.client()}
         if name is not None:
             labels[NAME_LABEL] = name
+        self._check_texts("label", labels)
+        self._check_texts("methods_description", self.methods_description)
         return DriverInstanceReport(
             uuid=str(self.uuid),
             parent_uuid=None if parent is None else str(parent.uuid),
@@ -91,13 +94,20 @@ class Driver(Metadata, metaclass=ABCMeta):
             methods_description=self.methods_description,
         )
 
+    def _check_texts(self, what: str, texts: Mapping[str, str]) -> None:
+        for key, value in texts.items():
+            if not isinstance(key, str) or not isinstance(value, str):
+                raise ConfigurationError(
+                    f"driver {type(self).__name__}: {what} {key!r} must be text with a text as its value, got {value!r}"
+                )
+
     @asynccontextmanager
     async def resource(self, handle: Any, timeout: float = RESOURCE_SECONDS) -> AsyncGenerator[ObjectStream[bytes]]:
         """Open what a client passed as `handle`: a file or stream of its own, or a URL that the exporter
         fetches or fills.
 
-        `timeout`: seconds a URL transfer may take in all. ValueError for a malformed handle, KeyError-like for
-        one used before.
+        `timeout`: seconds a URL transfer may take in all. ValueError for a handle that is malformed, unknown, or was
+        opened before.
         """
         async with open_resource(self.resources, handle, timeout) as stream:
             yield stream

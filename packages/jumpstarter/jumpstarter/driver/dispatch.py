@@ -45,12 +45,11 @@ class Dispatcher:
     async def call(self, name: str, args: Sequence[Any], encode: Encode[E]) -> E:
         """The encoded result of a driver call."""
         method = self._find(name, MARKER_DRIVERCALL)
-        checked = check_arguments(method, name, args)
         try:
             if inspect.iscoroutinefunction(method):
                 with self._allowance.occupied(), contained():
-                    return encode(await method(*checked))
-            return await self._call_in_worker(method, checked, encode)
+                    return encode(await method(*check_arguments(method, name, args)))
+            return await self._call_in_worker(method, name, args, encode)
         except ValidationError as error:
             raise _explain(method, name, error) from error
 
@@ -97,9 +96,9 @@ class Dispatcher:
         """Wait until no method and no stream of the driver runs."""
         await self._allowance.quiet()
 
-    async def _call_in_worker(self, method: Callable[..., Any], args: list[Any], encode: Encode[E]) -> E:
+    async def _call_in_worker(self, method: Callable[..., Any], name: str, args: Sequence[Any], encode: Encode[E]) -> E:
         def run() -> Any:
-            result = method(*args)
+            result = method(*check_arguments(method, name, args))
             return result if inspect.isawaitable(result) else encode(result)
 
         result: Any = await self._allowance.run(run)

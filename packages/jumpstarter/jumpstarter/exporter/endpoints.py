@@ -13,7 +13,7 @@ from jumpstarter_protocol.jumpstarter.v1.router_pb2_grpc import add_RouterServic
 
 from jumpstarter.common.exceptions import ConfigurationError
 from jumpstarter.common.listeners import in_thread, private_directory
-from jumpstarter.rpc.channel import keep_grpc_running
+from jumpstarter.rpc.channel import keep_grpc_running, unix_target
 from jumpstarter.rpc.limits import Limits, message_size_options
 from jumpstarter.streams.portal import Entered, background_portal
 
@@ -33,7 +33,10 @@ async def serve_unix(session: Any, limits: Limits, *, interceptors: Sequence[Any
     async with in_thread(private_directory()) as directory:
         path = str(directory / "socket")
         server = _server(session, limits, interceptors)
-        server.add_insecure_port(f"unix://{path}")
+        try:
+            server.add_insecure_port(unix_target(path))
+        except RuntimeError as error:
+            raise ConfigurationError(f"cannot listen on the Unix socket {path}: {error}") from None
         async with _running(server):
             yield path
 

@@ -20,7 +20,9 @@ from jumpstarter.rpc.errors import encodable
 CAPACITY = 65_536
 # What a new reader gets of the past.
 HISTORY = 256
-# A longer message is cut; the ring stays bounded in bytes too.
+# Of all messages in a ring together, as UTF-8.
+CAPACITY_BYTES = 64 * 1024 * 1024
+# A longer message is cut, so that one record cannot drive out many.
 MESSAGE_CHARACTERS = 16 * 1024
 
 
@@ -36,11 +38,13 @@ class Entry(NamedTuple):
 
 
 class LogRing:
-    """The newest `capacity` records, numbered from 1."""
+    """The newest records, numbered from 1: at most `capacity` of them, with messages of at most `capacity_bytes`."""
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    def __init__(self, capacity: int = CAPACITY, capacity_bytes: int = CAPACITY_BYTES) -> None:
         self._capacity = capacity
-        self._slots: list[Entry | None] = []
+        self._capacity_bytes = capacity_bytes
+        self._entries: dict[int, Entry] = {}
+        self._bytes = 0
         self._lock = threading.Lock()
         self._newest = 0
         self._readers: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
@@ -54,12 +58,11 @@ class LogRing:
         """Add a record, from any thread."""
         message = message if message.isascii() else encodable(message)
         with self._lock:
-            entry = Entry(self._newest + 1, created, severity, message, source, logger)
-            if len(self._slots) < self._capacity:
-                self._slots.append(entry)
-            else:
-                self._slots[self._newest % self._capacity] = entry
             self._newest += 1
+            self._entries[self._newest] = Entry(self._newest, created, severity, message, source, logger)
+            self._bytes += _bytes(message)
+            while len(self._entries) > self._capacity or self._bytes > self._capacity_bytes:
+                self._bytes -= _bytes(self._entries.pop(self._newest - len(self._entries) + 1).message)
             waiting = list(self._readers.items()) if self._readers else ()
         for event, loop in waiting:
             if not event.is_set():
@@ -93,11 +96,9 @@ class LogRing:
     def _take(self, place: int, most: int = 1024) -> tuple[list[Entry], int]:
         """Up to `most` records after `place`, and how many before them are gone."""
         with self._lock:
-            oldest = self._newest - len(self._slots)
-            start = max(place, oldest)
+            start = max(place, self._newest - len(self._entries))
             stop = min(self._newest, start + most)
-            entries = [self._slots[index % self._capacity] for index in range(start, stop)]
-        return [entry for entry in entries if entry is not None], start - place
+            return [self._entries[number] for number in range(start + 1, stop + 1)], start - place
 
 
 class RingHandler(logging.Handler):
@@ -107,13 +108,14 @@ class RingHandler(logging.Handler):
         super().__init__()
         self._ring = ring
         self._sources: dict[str, LogSource] = {}
+        self._changing = threading.Lock()
 
     def set_source(self, logger_name: str, source: LogSource | None) -> None:
         """Have records of `logger_name` and below carry `source`; None ends that."""
-        if source is None:
-            self._sources.pop(logger_name, None)
-        else:
-            self._sources[logger_name] = source
+        with self._changing:
+            # A new one at each change: threads that log read it without a lock.
+            sources = {name: one for name, one in self._sources.items() if name != logger_name}
+            self._sources = sources if source is None else {**sources, logger_name: source}
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith("exporter:"):
@@ -134,3 +136,7 @@ class RingHandler(logging.Handler):
             if name == prefix or name.startswith(f"{prefix}."):
                 return source
         return LogSource.DRIVER if name.startswith("driver.") else LogSource.SYSTEM
+
+
+def _bytes(message: str) -> int:
+    return len(message) if message.isascii() else len(message.encode())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 from uuid import UUID
 
@@ -82,27 +84,46 @@ class Session(Metadata, ExporterServiceServicer, RouterServiceServicer):
         logging.getLogger().addHandler(self._handler)
         try:
             _raise_all(reset_tree(self.root_device), "resetting")
-        except BaseException:
-            logging.getLogger().removeHandler(self._handler)
+            for _, parent, name, driver in self._nodes:
+                driver.report(parent=parent, name=name)
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
             raise
         return self
 
     def __exit__(self, *failure: object) -> None:
         try:
             errors = close_tree(self.root_device)
+            self._report_close_errors(errors, failure[1])
         finally:
             logging.getLogger().removeHandler(self._handler)
-        self._report_close_errors(errors, failure[1])
 
     async def __aenter__(self) -> Self:
-        await self._walk(self.__enter__, "resetting")
+        # Taken by whichever comes first: the end of the walk, or the end of the waiting for it.
+        first = threading.Lock()
+
+        def enter() -> None:
+            self.__enter__()
+            if not first.acquire(blocking=False):
+                self.__exit__(TimeoutError, TimeoutError("nobody waits for this session any more"), None)
+
+        try:
+            await self._walk(enter, "resetting")
+        except BaseException as error:
+            logging.getLogger().removeHandler(self._handler)
+            if not first.acquire(blocking=False):
+                self._workers.spawn(partial(self.__exit__, type(error), error, None))
+            raise
         return self
 
     async def __aexit__(self, *failure: object) -> None:
         # A cancelled exporter must leave its devices closed all the same; each step has its own deadline.
         with anyio.CancelScope(shield=True):
             await self._wait_until_quiet()
-            await self._walk(lambda: self.__exit__(*failure), "closing")
+            try:
+                await self._walk(lambda: self.__exit__(*failure), "closing")
+            finally:
+                logging.getLogger().removeHandler(self._handler)
 
     def update_status(self, status: int | ExporterStatus, message: str = "") -> None:
         """Change the status that clients see and that opens or shuts the gate on calls; from any thread."""

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
 import anyio
 import grpc
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
-from anyio.abc import ObjectStream
 from jumpstarter_protocol.jumpstarter.v1.error_pb2 import ErrorDetail
 
-from jumpstarter.driver.dispatch import Dispatcher, contained
+from jumpstarter.config.env import environment
+from jumpstarter.driver.dispatch import Dispatcher
 from jumpstarter.rpc import features
 from jumpstarter.rpc.errors import CallRefused, status_of
 from jumpstarter.rpc.limits import Limits
 from jumpstarter.streams.encoding import Compression, ExpansionLimit, compress_stream
-from jumpstarter.streams.frames import ServerFrameStream, StreamBroken
+from jumpstarter.streams.frames import StreamBroken
 from jumpstarter.streams.metadata import MetadataStreamAttributes
+from jumpstarter.streams.server_frames import ServerFrameStream
+
+from .exchange import Exchange, Untaken
 
 Find = Callable[[str], Dispatcher]
 
 # Resources that clients hold open for one driver at a time; each is a call and a handle, not a buffer.
 RESOURCES_PER_DRIVER = 256
 # How long a client that was told of a failure may take to close the stream.
-_LINGER_SECONDS = 30.0
-# How long a device that takes no more may go on sending.
-_LAST_WORDS_SECONDS = 5.0
+_LINGER_SECONDS = 10.0
+# What every gRPC peer takes in the metadata of one call.
+_METADATA_BYTES = 6 * 1024 - 1
+# What HTTP/2 counts for an entry beside its texts.
+_ENTRY_BYTES = 32
+_KEY = re.compile("[a-z0-9._-]+")
+_VALUE = re.compile("([!-~]([ -~]*[!-~])?)?")
+_RESERVED = ("grpc-", "x-jumpstarter-")
 
 
 async def serve_stream(
@@ -48,9 +56,13 @@ async def serve_stream(
             await _serve_resource(context, stream, dispatcher, request.get("x_jmp_content_encoding"), limits)
     except Exception as error:
         cause = _first_of(error)
+        untaken = isinstance(cause, Untaken)
+        cause = cause.__cause__ or cause if untaken else cause
         if ours:
+            told = detail(cause)
+            told.untaken = untaken
             with suppress(StreamBroken), anyio.move_on_after(_LINGER_SECONDS):
-                await stream.fail(detail(cause))
+                await stream.fail(told)
                 # The end of the call would make a client that still sends lose what it has not read yet.
                 await stream.wait_reset()
         await context.abort(*status_of(cause))
@@ -59,73 +71,19 @@ async def serve_stream(
 async def _serve_driver_stream(
     context: Any, stream: ServerFrameStream, dispatcher: Dispatcher, method: str, ours: bool
 ) -> None:
-    async with dispatcher.stream(method) as device:
-        told = device.extra(MetadataStreamAttributes.metadata, {})
-        announcement = ((features.FEATURES_KEY, features.STREAM_CLOSE),) if ours else ()
-        await context.send_initial_metadata((*told.items(), *announcement))
-        await _Exchange(stream, device, ours).run()
-
-
-class _Exchange:
-    """Copies both ways until both directions have ended, or the client closes for good, or the device fails."""
-
-    def __init__(self, client: ServerFrameStream, device: ObjectStream[bytes], ours: bool) -> None:
-        self._client = client
-        self._device = device
-        self._ours = ours
-        self._open_directions = 2
-        self._device_ended = anyio.Event()
-
-    async def run(self) -> None:
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._to_device, group.cancel_scope)
-            group.start_soon(self._to_client, group.cancel_scope)
-
-    async def _to_device(self, scope: anyio.CancelScope) -> None:
-        while True:
-            try:
-                data = await self._client.receive()
-            except EndOfStream:
-                break
-            except StreamBroken:
-                scope.cancel()
-                return
-            try:
-                with contained():
-                    await self._device.send(data)
-            except (BrokenResourceError, ClosedResourceError, ConnectionError):
-                # A device that hangs up may have answered before: that reaches the client first.
-                with anyio.move_on_after(_LAST_WORDS_SECONDS):
-                    await self._device_ended.wait()
-                raise
-        with contained():
-            await self._device.send_eof()
-        self._ended(scope)
-        if self._ours:
-            await self._client.wait_reset()
-            scope.cancel()
-
-    async def _to_client(self, scope: anyio.CancelScope) -> None:
-        while True:
-            try:
-                with contained():
-                    data = await self._device.receive()
-            except EndOfStream:
-                break
-            try:
-                await self._client.send(data)
-            except StreamBroken:
-                scope.cancel()
-                return
-        with suppress(StreamBroken):
-            await self._client.send_eof()
-        self._device_ended.set()
-        self._ended(scope)
-
-    def _ended(self, scope: anyio.CancelScope) -> None:
-        self._open_directions -= 1
-        if not self._open_directions:
-            scope.cancel()
+    copied = False
+    try:
+        async with dispatcher.stream(method) as device:
+            told = _checked(device.extra(MetadataStreamAttributes.metadata, {}))
+            announcement = ((features.FEATURES_KEY, features.STREAM_CLOSE),) if ours else ()
+            await context.send_initial_metadata((*told.items(), *announcement))
+            await Exchange(stream, device, ours).run()
+            copied = True
+    except Exception as error:
+        if copied:
+            # What fails after the last byte is the driver's own work on what it took.
+            raise Untaken from error
+        raise
 
 
 async def _serve_resource(
@@ -150,11 +108,31 @@ async def _serve_resource(
         raise ConnectionError("the driver gave the resource up before its end")
 
 
+def _checked(metadata: Mapping[str, str]) -> Mapping[str, str]:
+    """`metadata` of a driver's stream; a ValueError that names the key where gRPC would drop or refuse it."""
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not _KEY.fullmatch(key) or key.endswith("-bin"):
+            raise ValueError(f"stream metadata {key!r}: a key holds a-z, 0-9, '.', '_', '-' and does not end in -bin")
+        if key.startswith(_RESERVED):
+            raise ValueError(f"stream metadata {key!r}: keys that begin with {' or '.join(_RESERVED)} are reserved")
+        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+            raise ValueError(
+                f"stream metadata {key!r}: a value is printable ASCII text without spaces around it, got {value!r:.80}"
+            )
+    size = sum(len(key) + len(value) + _ENTRY_BYTES for key, value in metadata.items())
+    if size > _METADATA_BYTES:
+        longest = max(metadata, key=lambda key: len(metadata[key]))
+        raise ValueError(
+            f"stream metadata has {size} bytes, more than {_METADATA_BYTES}; the longest value is that of {longest!r}"
+        )
+    return metadata
+
+
 def _handle(uuid: UUID, encoding: str | None) -> tuple[tuple[str, str], ...]:
     resource = {"kind": "client_stream", "uuid": str(uuid), "x_jmp_content_encoding": encoding}
     return (
         ("resource", json.dumps(resource)),
-        ("x_jmp_accept_encoding", encoding or ""),
+        ("x_jmp_accept_encoding", (encoding or "") if environment().compression else ""),
         (features.FEATURES_KEY, features.STREAM_CLOSE),
     )
 

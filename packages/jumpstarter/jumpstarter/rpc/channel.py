@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 
@@ -37,6 +39,11 @@ def tcp_target(address: str) -> tuple[str, int] | None:
     return host.strip("[]"), int(port)
 
 
+def unix_target(path: str) -> str:
+    """What gRPC calls the Unix socket at `path`: a URI, in which bytes that mean something to URIs are escaped."""
+    return f"unix:{quote(os.fsencode(path))}"
+
+
 @cache
 def keep_grpc_running() -> None:
     """Hold gRPC's event-loop side for the life of the process; called before the first channel or server is made.
@@ -65,7 +72,7 @@ async def open_channel(
     target = tcp_target(address)
     if target is None:
         credentials = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
-        return grpc.aio.secure_channel(f"unix://{address}", credentials, client_options(options))
+        return grpc.aio.secure_channel(unix_target(address), credentials, client_options(options))
     if insecure:
         return grpc.aio.insecure_channel(address, client_options(options))
     if trust_server:

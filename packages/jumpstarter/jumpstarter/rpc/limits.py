@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MESSAGE_BYTES = 64 * 1024 * 1024
-# Frames of a byte stream are far smaller, so that a 0.9.0 peer with gRPC's 4 MiB takes them too.
-FRAME_BYTES = 1024 * 1024
 
 
 def message_size_options(message_bytes: int = MESSAGE_BYTES) -> list[tuple[str, int]]:

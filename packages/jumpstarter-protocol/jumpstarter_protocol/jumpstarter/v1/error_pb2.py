@@ -24,13 +24,13 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ajumpstarter/v1/error.proto\x12\x0ejumpstarter.v1\"|\n\x0b\x45rrorDetail\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0f\n\x07\x62uiltin\x18\x04 \x01(\t\x12\x12\n\x05\x65rrno\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\ttraceback\x18\x06 \x01(\tB\x08\n\x06_errnob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ajumpstarter/v1/error.proto\x12\x0ejumpstarter.v1\"\x8d\x01\n\x0b\x45rrorDetail\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0f\n\x07\x62uiltin\x18\x04 \x01(\t\x12\x12\n\x05\x65rrno\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\ttraceback\x18\x06 \x01(\t\x12\x0f\n\x07untaken\x18\x07 \x01(\x08\x42\x08\n\x06_errnob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'jumpstarter.v1.error_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ERRORDETAIL']._serialized_start=46
-  _globals['_ERRORDETAIL']._serialized_end=170
+  _globals['_ERRORDETAIL']._serialized_start=47
+  _globals['_ERRORDETAIL']._serialized_end=188
 # @@protoc_insertion_point(module_scope)

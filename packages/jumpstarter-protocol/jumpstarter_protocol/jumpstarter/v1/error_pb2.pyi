@@ -26,6 +26,7 @@ class ErrorDetail(_message.Message):
     BUILTIN_FIELD_NUMBER: _builtins.int
     ERRNO_FIELD_NUMBER: _builtins.int
     TRACEBACK_FIELD_NUMBER: _builtins.int
+    UNTAKEN_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """gRPC status code that a peer without this message gets."""
     type: _builtins.str
@@ -37,6 +38,8 @@ class ErrorDetail(_message.Message):
     """errno of an OSError."""
     traceback: _builtins.str
     """Python traceback on the driver's side; only where the exporter allows it."""
+    untaken: _builtins.bool
+    """Of a stream: the driver failed to take what the client had sent."""
     def __init__(
         self,
         *,
@@ -46,10 +49,11 @@ class ErrorDetail(_message.Message):
         builtin: _builtins.str = ...,
         errno: _builtins.int | None = ...,
         traceback: _builtins.str = ...,
+        untaken: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_errno", b"_errno", "errno", b"errno"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_errno", b"_errno", "builtin", b"builtin", "code", b"code", "errno", b"errno", "message", b"message", "traceback", b"traceback", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_errno", b"_errno", "builtin", b"builtin", "code", b"code", "errno", b"errno", "message", b"message", "traceback", b"traceback", "type", b"type", "untaken", b"untaken"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__errno: _TypeAlias = _typing.Literal["errno"]  # noqa: Y015
     _WhichOneofArgType__errno: _TypeAlias = _typing.Literal["_errno", b"_errno"]  # noqa: Y015
