@@ -348,7 +348,7 @@ class NoReport(Plain):
         (AsyncClose(), r"close\(\) must be a plain method"),
         (HangsInReset(), r"HangsInReset: reset\(\) did not end within 0.5 s"),
         (OtherReport(), r"report\(\) must carry client\(\) as label jumpstarter.dev/client, not None"),
-        (NoReport(), r"report\(\) is not well-formed: TypeError"),
+        (NoReport(), r"report\(\) is not well-formed: ConfigurationError"),
         (Plain(methods_description={"fly": "x"}), "methods_description speaks of fly, which neither"),
         (Composite(children={"bad": NoClient()}), r"NoClient \(bad\): client\(\)"),
     ],
