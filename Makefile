@@ -27,7 +27,7 @@ test: lint system-packages $(PEER) ## everything that has to pass, under 15 minu
 	$(BIN)/python -m pytest
 
 soak: $(READY) system-packages ## the long runs
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak -rP
 
 bench: $(READY) ## measure calls, streams and values against bare gRPC
 	@$(BIN)/python benchmarks/bench.py

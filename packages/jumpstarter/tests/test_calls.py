@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import struct
 from abc import ABCMeta, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
+from datetime import UTC
 from functools import cached_property
 from typing import Any
 
@@ -13,13 +16,18 @@ import anyio
 import pydantic
 import pytest
 from anyio.abc import ObjectStream
+from hypothesis import given
+from hypothesis import strategies as st
 from jumpstarter.client import DriverClient
 from jumpstarter.client.core import DriverError, DriverMethodNotImplemented
 from jumpstarter.common.exceptions import ConfigurationError
 from jumpstarter.common.utils import serve
 from jumpstarter.driver import Driver, export, exportstream
 from jumpstarter.streams.common import create_memory_stream
+from jumpstarter.values.plain import ValueNotSupported
 from pydantic import validate_call
+
+MIB = 1024 * 1024
 
 
 class Base(Driver):
@@ -288,6 +296,48 @@ def test_an_error_names_the_child_it_came_from() -> None:
     with serve(Base(children={"console": Kinds()})) as client:
         with pytest.raises(DriverError, match=r"^console\.nothing: "):
             client.children["console"].call("nothing")
+
+
+any_text = st.text(st.characters(exclude_categories=()))
+leaves = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | any_text | st.binary() | st.uuids()
+) | st.datetimes(timezones=st.none() | st.just(UTC))
+values = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(any_text, inner), max_leaves=20)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal in value and in exact type, at every depth."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return type(one) is type(other) and one == other and str(one) == str(other)
+
+
+class TestValues:
+    """As argument and as result, whatever kind of method they pass through."""
+
+    @given(value=values)
+    def test_keep_value_and_type(self, client: DriverClient, value: Any) -> None:
+        for method in ("sync", "coroutine"):
+            result = client.call(method, value)
+            assert same(result, [method, value])
+            assert same(list(client.streamingcall(method, value)), [result])
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.0])
+    def test_floats_of_their_own_kind(self, client: DriverClient, value: float) -> None:
+        (_, result) = client.call("sync", value)
+        assert struct.pack("d", result) == struct.pack("d", value)
+
+    @pytest.mark.parametrize(
+        "value", [b"\xff" * (32 * MIB), "\N{SNOWMAN}" * (10 * MIB), [1.5] * (3 * MIB)], ids=["bytes", "str", "list"]
+    )
+    def test_32_megabytes(self, client: DriverClient, value: Any) -> None:
+        assert client.call("coroutine", value)[1] == value
+
+    def test_dict_keys_that_are_no_str_are_refused_by_name(self, client: DriverClient) -> None:
+        with pytest.raises(ValueNotSupported, match=r"argument 1 of sync.*dictionary key 1 is int"):
+            client.call("sync", {"deep": [{1: 2}]})
 
 
 class TestDecorators:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -235,8 +236,9 @@ class Watched(Driver):
             self.news.notify_all()
 
     def wait_for(self, *names: str) -> bool:
+        """Whether each of `names` has ended as often as it is given."""
         with self.news:
-            return self.news.wait_for(lambda: set(names) <= set(self.ended), GONE_SECONDS)
+            return self.news.wait_for(lambda: Counter(names) <= Counter(self.ended), GONE_SECONDS)
 
     @export
     def echo(self, value: Any) -> Any:
@@ -366,15 +368,16 @@ class TestAKilledClient:
             assert driver.ended == []
             for process in processes:
                 process.kill()
-            at_rest = ["coroutine", "items", "async_items", "large_items", "stream", "flood"]
+            at_rest = ["coroutine", "items", "async_items", "large_items", "stream", "flood"] * clients
             assert await anyio.to_thread.run_sync(driver.wait_for, *at_rest)
             await self.nothing_is_left(before)
             assert not {"call", "blocked_items"} & set(driver.ended)
 
             # What was in the middle of a step is gone when that has come to its end.
             driver.go_on.set()
-            assert await anyio.to_thread.run_sync(driver.wait_for, "call", "blocked_items")
-            assert sorted(driver.ended) == sorted([*at_rest, "call", "blocked_items"] * clients)
+            in_a_step = ["call", "blocked_items"] * clients
+            assert await anyio.to_thread.run_sync(driver.wait_for, *in_a_step)
+            assert sorted(driver.ended) == sorted([*at_rest, *in_a_step])
             assert driver.resources == {}
             assert await exporter.client.call_async("echo", 2) == 2
             await self.nothing_is_left(before)

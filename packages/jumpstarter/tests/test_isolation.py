@@ -309,6 +309,25 @@ class TestARunningLoop:
             with pytest.raises(RuntimeError, match="event loop"):
                 use()
 
+    async def test_a_client_of_another_loop_says_so(self) -> None:
+        serving = serve(Sibling())
+        client = await asyncio.to_thread(serving.__enter__)
+        near, far = create_memory_stream()
+        for use in (
+            lambda: client.call_async("coroutine", 1),
+            lambda: anext(client.streamingcall_async("items", 1)),
+            lambda: client.stream_async().__aenter__(),
+            lambda: client.resource_async(near).__aenter__(),
+            lambda: client.get_status_async(),
+            lambda: client.end_session_async(),
+        ):
+            with pytest.raises(RuntimeError, match=r"another event loop: .*serve_async.*asyncio\.to_thread"):
+                await use()
+        assert await asyncio.to_thread(client.call, "coroutine", 1) == 1
+        await asyncio.to_thread(serving.__exit__, None, None, None)
+        await near.aclose()
+        await far.aclose()
+
     async def test_serve_is_refused(self) -> None:
         with pytest.raises(RuntimeError, match=r"serve\(\) blocks.*use serve_async\(\)"), serve(Sibling()):
             pass

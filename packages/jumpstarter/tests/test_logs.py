@@ -250,12 +250,16 @@ class TestShown:
             client.call("say", logging.INFO, "x" * (MESSAGE_CHARACTERS + 7))
         assert shown(caplog) == ["x" * MESSAGE_CHARACTERS + " ... (7 more characters)"]
 
-    @pytest.mark.parametrize("text", ["", "%s %d", "\N{SNOWMAN} \0 \x1b[31m", "\udcff", "two\nlines"])
+    @pytest.mark.parametrize(
+        "text",
+        ["", "%s %d", "\N{SNOWMAN} \0 \x1b[31m", "two\nlines"],
+        ids=["empty", "format", "control", "lines"],
+    )
     def test_odd_texts(self, caplog: pytest.LogCaptureFixture, text: str) -> None:
         with serve(Talker()) as client, client.log_stream():
             client.call("say", logging.INFO, text)
             client.call("say", logging.INFO, "after")
-        assert shown(caplog) == [text.encode(errors="backslashreplace").decode(), "after"]
+        assert shown(caplog) == [text, "after"]
 
     def test_a_record_that_cannot_be_rendered(
         self, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
@@ -283,6 +287,14 @@ class TestShown:
         with serve(Talker()) as one, serve(Talker()) as other, one.log_stream(), other.log_stream():
             one.call("say", logging.INFO, "once for each session of this process")
         assert len(shown(caplog)) == 2
+
+
+@pytest.mark.anyio
+async def test_a_message_that_is_no_utf_8(exporting: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async with exporting(Talker()) as exporter, exporter.client.log_stream_async():
+        for message in ("\udcff", "after"):
+            exporter.session.log.append(0.0, "INFO", message, LogSource.DRIVER, "driver.Talker")
+    assert shown(caplog) == ["\\udcff", "after"]
 
 
 @pytest.mark.anyio

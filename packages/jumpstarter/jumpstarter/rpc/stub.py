@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,16 +21,17 @@ class ExporterStub:
     def __init__(self, channel: Any, *, passphrase: str | None = None) -> None:
         self.features: frozenset[str] = frozenset()
         metadata = () if passphrase is None else (passphrase_metadata(passphrase),)
+        loop = _running_loop()
         exporter: Any = ExporterServiceStub(channel)
         router: Any = RouterServiceStub(channel)
-        self.GetReport = _with_metadata(exporter.GetReport, metadata)
-        self.DriverCall = _with_metadata(exporter.DriverCall, metadata)
-        self.StreamingDriverCall = _with_metadata(exporter.StreamingDriverCall, metadata)
-        self.LogStream = _with_metadata(exporter.LogStream, metadata)
-        self.Reset = _with_metadata(exporter.Reset, metadata)
-        self.GetStatus = _with_metadata(exporter.GetStatus, metadata)
-        self.EndSession = _with_metadata(exporter.EndSession, metadata)
-        self.Stream = _with_metadata(router.Stream, metadata)
+        self.GetReport = _guarded(exporter.GetReport, metadata, loop)
+        self.DriverCall = _guarded(exporter.DriverCall, metadata, loop)
+        self.StreamingDriverCall = _guarded(exporter.StreamingDriverCall, metadata, loop)
+        self.LogStream = _guarded(exporter.LogStream, metadata, loop)
+        self.Reset = _guarded(exporter.Reset, metadata, loop)
+        self.GetStatus = _guarded(exporter.GetStatus, metadata, loop)
+        self.EndSession = _guarded(exporter.EndSession, metadata, loop)
+        self.Stream = _guarded(router.Stream, metadata, loop)
 
     def announce(self, features: Iterable[str]) -> None:
         """Take over the features of the exporter's report."""
@@ -41,15 +43,27 @@ def features_of(stub: Any) -> frozenset[str]:
     return getattr(stub, "features", frozenset())
 
 
-def _with_metadata(call: Callable[..., Any], metadata: tuple[tuple[str, str], ...]) -> Callable[..., Any]:
-    """`call` with `metadata` added to what each caller gives.
+def _guarded(
+    call: Callable[..., Any], metadata: tuple[tuple[str, str], ...], loop: asyncio.AbstractEventLoop | None
+) -> Callable[..., Any]:
+    """`call` with `metadata` added to what each caller gives, and refused on any other event loop than its own.
 
     grpc.aio's interceptors would cost streams their read and write.
     """
-    if not metadata:
-        return call
 
     def calling(*args: Any, **kwargs: Any) -> Any:
+        if loop is not None and asyncio.get_running_loop() is not loop:
+            raise RuntimeError(
+                "this client belongs to another event loop: open one here with `async with serve_async(...)`, "
+                "or use its blocking methods in a thread, as with `await asyncio.to_thread(client.call, ...)`"
+            )
         return call(*args, metadata=(*kwargs.pop("metadata", ()), *metadata), **kwargs)
 
     return calling
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
