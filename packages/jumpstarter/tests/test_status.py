@@ -26,7 +26,6 @@ from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2 import (
     GetStatusResponse,
     StreamingDriverCallRequest,
 )
-from jumpstarter_protocol.jumpstarter.v1.router_pb2 import StreamRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -195,7 +194,6 @@ class TestTheGate:
 async def plain_stream(stub: Any, request: str) -> Any:
     opened = stub.Stream(metadata=(("request", request),))
     try:
-        await opened.write(StreamRequest())
         return await opened.read()
     finally:
         opened.cancel()

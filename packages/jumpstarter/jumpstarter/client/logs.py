@@ -25,7 +25,7 @@ _SYSTEM = _LOGGERS[LogSource.SYSTEM]
 
 _RECONNECTS = 10
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
-# How long leaving waits for records that the exporter had logged before.
+# How long leaving waits for the next of the records that the exporter had logged before.
 _FLUSH_SECONDS = 5.0
 _READY_SECONDS = 5.0
 
@@ -64,10 +64,10 @@ class LogReader:
 
     async def _flush(self) -> None:
         with suppress(TimeoutError, grpc.RpcError):
-            async with asyncio.timeout(_FLUSH_SECONDS):
-                newest = await self._position() or 0
-                while self._last < newest:
-                    self._advanced.clear()
+            newest = await self._position() or 0
+            while self._last < newest:
+                self._advanced.clear()
+                async with asyncio.timeout(_FLUSH_SECONDS):
                     await self._advanced.wait()
 
     async def _read_always(self) -> None:
