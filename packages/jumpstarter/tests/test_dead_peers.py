@@ -53,19 +53,19 @@ EXPORTER = """
 
         @export
         def hang(self):
-            print("hanging", flush=True)
+            print("hanging\\n", end="", flush=True)  # in one write: others print at the same time
             threading.Event().wait()
 
         @export
         async def hang_async(self):
-            print("hanging", flush=True)
+            print("hanging\\n", end="", flush=True)  # in one write: others print at the same time
             await anyio.sleep_forever()
 
         @export
         def items(self):
             yield 1
             yield 2
-            print("hanging", flush=True)
+            print("hanging\\n", end="", flush=True)  # in one write: others print at the same time
             threading.Event().wait()
 
         @export

@@ -194,7 +194,8 @@ def test_a_source_that_fails_is_no_short_file() -> None:
             with client.portal.wrap_async_context_manager(offered) as handle:
                 client.call("digest", handle)
         client.portal.call(something_seen, store)
-    assert "the client" in store.seen[0]
+    # It was gone before the driver opened the handle, or while it read.
+    assert "the client" in store.seen[0] or "its client has closed it" in store.seen[0]
 
 
 async def test_a_dump_that_fails_is_an_error() -> None:
