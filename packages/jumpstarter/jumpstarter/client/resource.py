@@ -13,6 +13,7 @@ from anyio.abc import ObjectStream
 
 from jumpstarter.common.exceptions import DriverError
 from jumpstarter.streams.client_frames import ClientFrameStream
+from jumpstarter.streams.common import first_error
 from jumpstarter.streams.frames import StreamBroken
 
 # After the driver's call, in seconds without a byte: until a resource that never sent one counts as unused, and until
@@ -43,7 +44,7 @@ async def offer_resource(frames: ClientFrameStream, stream: ObjectStream[bytes])
             finally:
                 group.cancel_scope.cancel()
     except BaseExceptionGroup as errors:
-        first = _single(errors)
+        first = first_error(errors)
         raise first from first.__cause__
     finally:
         frames.abort()
@@ -111,11 +112,3 @@ class _Exchange:
 async def _then_cancel(event: anyio.Event, scope: anyio.CancelScope) -> None:
     await event.wait()
     scope.cancel()
-
-
-def _single(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error of a group: the body's own, or that of one direction."""
-    first: BaseException = errors
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first

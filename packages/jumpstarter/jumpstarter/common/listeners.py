@@ -18,7 +18,7 @@ from anyio.abc import SocketAttribute, SocketStream, TaskGroup
 
 from jumpstarter.common.exceptions import ConfigurationError
 from jumpstarter.config.env import environment
-from jumpstarter.streams.common import background_tasks
+from jumpstarter.streams.common import background_tasks, first_error
 from jumpstarter.streams.sockets import ConnectedSocket
 
 Handler = Callable[[SocketStream], Awaitable[object]]
@@ -200,8 +200,7 @@ def _cannot_listen(address: str, error: Exception) -> OSError:
 
 
 def _reason(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = first_error(error)
     while not str(error) and error.__cause__ is not None:
         error = error.__cause__
     return str(error) or type(error).__name__

@@ -18,6 +18,7 @@ from jumpstarter.driver.dispatch import Dispatcher
 from jumpstarter.rpc import features
 from jumpstarter.rpc.errors import CallRefused, status_of
 from jumpstarter.rpc.limits import Limits
+from jumpstarter.streams.common import first_error
 from jumpstarter.streams.encoding import Compression, ExpansionLimit, compress_stream
 from jumpstarter.streams.frames import StreamBroken
 from jumpstarter.streams.metadata import MetadataStreamAttributes
@@ -55,7 +56,7 @@ async def serve_stream(
         else:
             await _serve_resource(context, stream, dispatcher, request.get("x_jmp_content_encoding"), limits)
     except Exception as error:
-        cause = _first_of(error)
+        cause = first_error(error)
         untaken = isinstance(cause, Untaken)
         cause = cause.__cause__ or cause if untaken else cause
         if ours:
@@ -159,10 +160,3 @@ def _parse_request(context: Any) -> dict[str, Any]:
     if not isinstance(request, dict) or request.get("kind") not in ("driver", "resource"):
         raise ValueError(f"metadata 'request' needs a kind, driver or resource; got {text}")
     return request
-
-
-def _first_of(error: BaseException) -> BaseException:
-    """The one error that matters of what a task group raised."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

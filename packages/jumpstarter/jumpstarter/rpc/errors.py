@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import traceback as tracebacks
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import grpc
 from jumpstarter_protocol.jumpstarter.v1.error_pb2 import ErrorDetail
@@ -142,11 +142,6 @@ def error_from_status(error: grpc.RpcError, subject: str) -> DriverError:
         Code.RESOURCE_EXHAUSTED: "above the limit of one side (set by its message_bytes): ",
     }.get(code, "")
     return error_class(f"{subject} failed with gRPC {code.name}: {hint}{details}")
-
-
-def raise_from_status(error: grpc.RpcError, subject: str) -> NoReturn:
-    """Raise what `error_from_status` makes, without gRPC's own long text as its cause."""
-    raise error_from_status(error, subject) from None
 
 
 def fit_status_text(text: str) -> str:

@@ -106,3 +106,10 @@ async def _copy(source: AnyByteStream, sink: AnyByteStream, sink_ended: Event) -
     # All data got through; a sink that is gone by now says so where it is read.
     with suppress(BrokenResourceError, ClosedResourceError, OSError):
         await sink.send_eof()
+
+
+def first_error(error: BaseException) -> BaseException:
+    """`error`, or where it is a group, as of a task group, the first one in it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
