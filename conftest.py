@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,9 @@ settings.register_profile("soak", patient, max_examples=2000)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell that starts this in the background has interrupts ignored, and every process below inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     settings.load_profile("soak" if wants_soak(config) else "ci" if CI else "default")
 
 
