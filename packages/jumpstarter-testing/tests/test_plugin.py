@@ -146,7 +146,7 @@ def test_two(client):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "No such file"),
+        (None, "there is no such file"),
         ("metadata: {name: x}\nexport:\n  power:\n    typ: MockPower\n", "bench.yaml:4:"),
     ],
 )

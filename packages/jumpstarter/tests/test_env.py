@@ -65,6 +65,17 @@ def test_insecure_is_1_only(name: str) -> None:
     assert not Environment({}).insecure
 
 
+def test_certificates_of_a_session() -> None:
+    here = Environment({env.JMP_GRPC_CA: "/ca.pem", env.JMP_GRPC_CERT: "/c.pem", env.JMP_GRPC_KEY: "/c.key"})
+    assert (here.ca, here.certificate, here.key) == (Path("/ca.pem"), Path("/c.pem"), Path("/c.key"))
+    assert (Environment({}).ca, Environment({}).certificate, Environment({}).key) == (None, None, None)
+
+
+def test_time_to_connect() -> None:
+    assert Environment({env.JMP_CONNECT_TIMEOUT: "2.5"}).connect_timeout == 2.5
+    assert Environment({}).connect_timeout is None
+
+
 def test_session_facts() -> None:
     here = Environment({env.JMP_LEASE: "l", env.JMP_EXPORTER: "e", env.JMP_EXPORTER_LABELS: "a=1,b=x=y"})
     assert (here.lease, here.exporter, here.exporter_labels) == ("l", "e", {"a": "1", "b": "x=y"})

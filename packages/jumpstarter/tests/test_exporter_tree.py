@@ -174,15 +174,13 @@ def test_settings_are_checked_before_any_driver_is_made() -> None:
         "e.yaml:6:5: export.relay.config.port: Relay needs this key (int)",
         "e.yaml:7:7: export.relay.config.prot: Relay: unknown key; did you mean port?",
         "e.yaml:8:7: export.relay.config.mode: expected 'fast' or 'slow', got str 'quick'",
-        f"e.yaml:9:7: export.relay.config.log: Input is not a valid path for {Path}, got int 5",
+        "e.yaml:9:7: export.relay.config.log: expected a path, got int 5",
         "e.yaml:11:7: export.relay.config.children: belongs beside config, not into it",
-        "e.yaml:12:7: export.relay.config.password: expected a valid integer, "
-        "unable to parse string as an integer, got str",
-        "e.yaml:13:45: export.probe.config.speed: expected greater than or equal to 1, got int 0",
+        "e.yaml:12:7: export.relay.config.password: expected a whole number, got str",
+        "e.yaml:13:45: export.probe.config.speed: expected a number greater than or equal to 1, got int 0",
         "e.yaml:13:55: export.probe.config.chip: Probe: unknown key; "
         "known here: uuid, labels, log_level, speed, target",
-        "e.yaml:14:51: export.plain.config.port: expected a valid integer, "
-        "unable to parse string as an integer, got str 'zz'",
+        "e.yaml:14:51: export.plain.config.port: expected a whole number, got str 'zz'",
         "e.yaml:14:61: export.plain.config._state: Undecorated: unknown key; "
         "known here: uuid, labels, log_level, port, mode, log, helper, password",
     ]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from jumpstarter.common.exceptions import ConfigurationError
-from jumpstarter.config.registry import ADAPTERS, DRIVERS, Offer, driver_class, load, nearest, offers
+from jumpstarter.config.registry import ADAPTERS, DRIVERS, Offer, driver_class, load, offers
+from jumpstarter.config.suggestions import nearest
 from jumpstarter.driver import Driver
 
 Install = Callable[..., str]
@@ -44,8 +45,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 def test_found_by_name_without_importing_the_rest(install: Install) -> None:
     install("lamps", "lamps_driver", MODULE, Lamp="Lamp")
     install("broken", "broken_driver", "raise OSError('no such bus')", Broken="Driver")
-    assert Offer("Broken", "broken_driver:Driver", "broken 1.0") in offers()
-    assert Offer("Lamp", "lamps_driver:Lamp", "lamps 1.0") in offers()
+    assert Offer("Broken", "broken_driver:Driver", "broken", "1.0") in offers()
+    assert Offer("Lamp", "lamps_driver:Lamp", "lamps", "1.0") in offers()
     assert {"lamps_driver", "broken_driver"}.isdisjoint(sys.modules)
     found = driver_class("Lamp")
     assert issubclass(found, Driver)

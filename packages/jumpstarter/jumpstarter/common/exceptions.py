@@ -4,6 +4,7 @@ JumpstarterException
 |- ConfigurationError            a file, a setting or a driver's configuration is wrong
 |- ArgumentError                 a command was given a wrong argument
 |- EnvironmentVariableNotSetError
+|- FileNotFoundError             a file that is needed is absent (also the built-in class)
 |- ReauthenticationFailed
 |- ConnectionError               a server cannot be reached or was lost (not the built-in class)
 |  `- ExporterOfflineError
@@ -63,6 +64,10 @@ class ArgumentError(JumpstarterException):
 
 class EnvironmentVariableNotSetError(JumpstarterException):
     """An environment variable that is needed is absent."""
+
+
+class FileNotFoundError(JumpstarterException, builtins.FileNotFoundError):
+    """A file that is needed is absent; the message names it."""
 
 
 class ReauthenticationFailed(JumpstarterException):

@@ -1,23 +1,35 @@
-"""The file of an exporter: who it is, and the tree of drivers it serves."""
+"""The file of an exporter: who it is, the tree of drivers it serves, and what it does around a lease."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import builtins
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field
 
-from jumpstarter.common.exceptions import ConfigurationError
-from jumpstarter.driver import Driver
-
-from .common import CONFIG_API_VERSION, ObjectMeta, Strict
-from .document import Document, Mistake, parse
+from .aliases import Store
+from .common import CONFIG_API_VERSION, GrpcOptions, ObjectMeta, UserDirectory
+from .document import Document, Mistake
+from .entries import ExporterConfigV1Alpha1DriverInstance
+from .hooks import (
+    ClientLostConfigV1Alpha1,
+    FailureDetectionConfigV1Alpha1,
+    HookConfigV1Alpha1,
+    HookInstanceConfigV1Alpha1,
+)
+from .stored import ListConfig, StoredConfig
 from .tls import TLSConfigV1Alpha1
-from .validation import known_keys, unknown_key, validate
+
+if TYPE_CHECKING:
+    from jumpstarter.driver import Driver
+
+    from .tree import Plan
 
 __all__ = [
     "CONFIG_API_VERSION",
+    "ClientLostConfigV1Alpha1",
+    "ExporterConfigListV1Alpha1",
     "ExporterConfigV1Alpha1",
     "ExporterConfigV1Alpha1DriverInstance",
     "FailureDetectionConfigV1Alpha1",
@@ -26,149 +38,112 @@ __all__ = [
     "ObjectMeta",
 ]
 
-
-class HookInstanceConfigV1Alpha1(Strict):
-    """A script around a lease. `timeout`: seconds. `exec`: the interpreter, by default /bin/sh."""
-
-    script: str
-    exec: str | None = None
-    timeout: int = Field(default=120, gt=0)
-    on_failure: Literal["warn", "endLease", "exit"] = Field(default="warn", alias="onFailure")
+NO_FILE = "exporter configuration"
 
 
-class HookConfigV1Alpha1(Strict):
-    """The scripts before and after a lease."""
+class ExporterConfigV1Alpha1(StoredConfig):
+    """An exporter's configuration. Files: the user's, then the system's.
 
-    before_lease: HookInstanceConfigV1Alpha1 | None = Field(default=None, alias="beforeLease")
-    after_lease: HookInstanceConfigV1Alpha1 | None = Field(default=None, alias="afterLease")
-
-
-class FailureDetectionConfigV1Alpha1(Strict):
-    """How many failures, each within `rapidFailureWindow` seconds of a start, make the exporter give up."""
-
-    max_rapid_failures: int = Field(default=5, ge=0, alias="maxRapidFailures")
-    rapid_failure_window: int = Field(default=60, ge=0, alias="rapidFailureWindow")
-
-
-class ExporterConfigV1Alpha1DriverInstance(Strict):
-    """One entry of the tree: a driver by its `type`, a group with `children` only, or a `ref` to another entry.
-
-    `type`: an installed name or an import path. `config`: the driver's own settings.
+    `apiVersion`: the version of this format.
+    `kind`: that this is an exporter's file.
+    `metadata`: who the exporter is.
+    `endpoint`: host:port of the lease service.
+    `tls`: how to trust the lease service.
+    `token`: what the exporter shows to the lease service.
+    `grpcOptions`: gRPC channel options, such as grpc.keepalive_time_ms.
+    `description`: help text of the whole tree.
+    `motd`: what people read when they open a shell.
+    `export`: the tree of drivers.
+    `hooks`: scripts around each lease.
+    `failureDetection`: when an exporter that fails again and again gives up.
+    `clientLost`: what leaves the board safe when a client is gone without a word.
     """
 
-    type: str | None = None
-    ref: str | None = None
-    description: str | None = None
-    methods_description: dict[str, str] = Field(default_factory=dict)
-    config: dict[str, Any] = Field(default_factory=dict)
-    children: dict[str, ExporterConfigV1Alpha1DriverInstance] = Field(default_factory=dict)
+    BASE_PATH: ClassVar[Path] = cast("Path", UserDirectory("exporters"))
+    SYSTEM_CONFIG_PATH: ClassVar[Path] = Path("/etc/jumpstarter/exporters")
+    OPTIONAL: ClassVar[frozenset[str]] = frozenset({"hooks", "failure_detection", "client_lost"})
 
-    _document: Document | None = PrivateAttr(default=None)
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        given = {name for name in self.model_fields_set if getattr(self, name) is not None}
-        form = next((form for form in ("ref", "type", "children") if form in given), None)
-        if form is None:
-            raise ValueError("expected one of the keys type, children or ref")
-        if form == "ref" and given != {"ref"}:
-            raise ValueError(f"{' and '.join(sorted(given - {'ref'}))} cannot stand beside ref")
-        if form == "children" and (typed := given - {"children", "description"}):
-            raise ValueError(f"{' and '.join(sorted(typed))} needs the key type beside it")
-        return self
-
-    @classmethod
-    def from_str(cls, config: str) -> Self:
-        """Read one entry. ConfigurationError for all mistakes in it."""
-        return cls._of(parse(config, "<text>"))
-
-    @classmethod
-    def from_path(cls, path: str | Path) -> Self:
-        """Read a file that holds one entry."""
-        return cls._of(parse(_read(Path(path)), str(path)))
-
-    def instantiate(self) -> Driver:
-        """The driver, with all below it. ConfigurationError before any is made where the entry does not fit them."""
-        from .tree import build_entry
-
-        return build_entry(self, self._document)
-
-    @classmethod
-    def _of(cls, document: Document) -> Self:
-        entry = validate(cls, document)
-        entry._document = document
-        return entry
-
-
-class ExporterConfigV1Alpha1(Strict):
-    """An exporter's configuration."""
-
-    alias: str = Field(default="default", exclude=True)
     apiVersion: Literal["jumpstarter.dev/v1alpha1"] = "jumpstarter.dev/v1alpha1"  # noqa: N815 - the file's key
     kind: Literal["ExporterConfig"] = "ExporterConfig"
     metadata: ObjectMeta
     endpoint: str | None = None
     tls: TLSConfigV1Alpha1 = Field(default_factory=TLSConfigV1Alpha1)
     token: str | None = None
-    grpcOptions: dict[str, str | int] | None = Field(default_factory=dict)  # noqa: N815 - the file's key
+    grpcOptions: GrpcOptions = Field(default_factory=dict)  # noqa: N815 - the file's key
     description: str | None = None
+    motd: str | None = None
     export: dict[str, ExporterConfigV1Alpha1DriverInstance] = Field(default_factory=dict)
     hooks: HookConfigV1Alpha1 = Field(default_factory=HookConfigV1Alpha1)
     failure_detection: FailureDetectionConfigV1Alpha1 = Field(
         default_factory=FailureDetectionConfigV1Alpha1, alias="failureDetection"
     )
-    path: Path | None = Field(default=None, exclude=True)
-
-    _document: Document | None = PrivateAttr(default=None)
+    client_lost: ClientLostConfigV1Alpha1 = Field(default_factory=ClientLostConfigV1Alpha1, alias="clientLost")
 
     @classmethod
-    def load_path(cls, path: Path) -> Self:
-        """Read a file. ConfigurationError for all mistakes in it, OSError where it cannot be read."""
-        path = Path(path)
-        config = cls.load_text(_read(path), str(path))
-        config.alias, config.path = path.stem, path
-        return config
+    def store(cls) -> Store:
+        return Store("exporter", (cls.BASE_PATH, cls.SYSTEM_CONFIG_PATH))
 
     @classmethod
-    def load_text(cls, text: str, source: str = "<text>") -> Self:
-        """Read a file's text; `source` is what errors call it."""
-        document = parse(text, source)
-        document.mistakes += _internal_keys(cls, document)
-        config = validate(cls, document, lambda: _driver_mistakes(document.value))
-        config._document = document
-        return config
+    def list(cls) -> ExporterConfigListV1Alpha1:
+        """All exporters, by alias. ConfigurationError for all mistakes in their files."""
+        return ExporterConfigListV1Alpha1(items=cls.load_all())
+
+    @classmethod
+    def resolve_path(cls, alias: str) -> Path:
+        """The file of an alias; where there is none, the user's that would be it."""
+        return cls.store().find(alias) or cls.store().path(alias)
+
+    @classmethod
+    def user_config_exists(cls, alias: str) -> bool:
+        """Whether the user has a file of that alias."""
+        return cls.store().path(alias).exists()
+
+    @classmethod
+    def validate_alias(cls, alias: str) -> None:
+        """ConfigurationError for what cannot be an alias."""
+        cls.store().check(alias)
+
+    def where(self, *keys: str) -> str:
+        """`FILE:LINE` of a key, or of the nearest one around it; where no file was read, what stands for it."""
+        document = self._read_from
+        return f"{document.source}:{document.position(keys)[0]}" if document.positions else document.source
+
+    def check(self) -> None:
+        """ConfigurationError for all that cannot be: drivers, their settings, references, hooks. Makes no driver."""
+        self._plan()
 
     def build(self) -> Driver:
-        """The drivers, as one tree. ConfigurationError, for all mistakes at once, before any driver is made.
+        """The drivers, as one tree. ConfigurationError, for all that `check` finds, before any driver is made.
 
         Blocks while drivers start. Where one fails, those that were made before it are closed.
         """
-        from .tree import build_tree
+        return self._plan().make(self._read_from)
 
-        return build_tree(self.export, self.description, self._document)
+    def _plan(self) -> Plan:
+        from .checks import mistakes_around
+        from .tree import plan_tree
+
+        plan, mistakes = plan_tree(self.export, self.description)
+        hooks = {"beforeLease": self.hooks.before_lease, "afterLease": self.hooks.after_lease}
+        interpreters = {key: hook.exec for key, hook in hooks.items() if hook is not None and hook.exec is not None}
+        calls = dict(enumerate(self.client_lost.run))
+        self._read_from.refuse(mistakes + mistakes_around(self.export, interpreters, calls))
+        return plan
+
+    @property
+    def _read_from(self) -> Document:
+        return self._document or Document(NO_FILE)
+
+    @classmethod
+    def _further_mistakes(cls, value: Any) -> builtins.list[Mistake]:
+        from .checks import mistakes_of_faulty
+
+        return mistakes_of_faulty(value)
 
 
-def _internal_keys(model: type[BaseModel], document: Document) -> list[Mistake]:
-    """Mistakes for fields that a program sets and a file does not."""
-    given = document.value if isinstance(document.value, dict) else {}
-    internal = [name for name, field in model.model_fields.items() if field.exclude and name in given]
-    return [Mistake((name,), unknown_key(name, known_keys(model))) for name in internal]
+class ExporterConfigListV1Alpha1(ListConfig):
+    """All exporters."""
 
-
-def _driver_mistakes(value: Any) -> list[Mistake]:
-    """What drivers find wrong with their `config`, in those entries of a faulty file that are sound by themselves."""
-    from .tree import config_mistakes
-
-    export = value.get("export") if isinstance(value, dict) else None
-    entries = {}
-    for name, entry in export.items() if isinstance(export, dict) else ():
-        with suppress(ValidationError):
-            entries[name] = ExporterConfigV1Alpha1DriverInstance.model_validate(entry)
-    return config_mistakes(entries)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path}: not a text file in UTF-8: {error}") from None
+    api_version: Literal["jumpstarter.dev/v1alpha1"] = Field(default="jumpstarter.dev/v1alpha1", alias="apiVersion")
+    items: builtins.list[ExporterConfigV1Alpha1]
+    kind: Literal["ExporterConfigList"] = "ExporterConfigList"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
 from dataclasses import dataclass
-from difflib import get_close_matches
+from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from jumpstarter.common.exceptions import ConfigurationError
 from jumpstarter.driver import Driver
 
 from .published import PACKAGE_OF, PREFIX
+from .suggestions import nearest, no_driver, suggestion
 
 DRIVERS = "jumpstarter.drivers"
 ADAPTERS = "jumpstarter.adapters"
@@ -20,16 +21,17 @@ ADAPTERS = "jumpstarter.adapters"
 
 @dataclass(frozen=True, order=True)
 class Offer:
-    """One name that an installed distribution offers, not loaded yet. `path` is `module:attribute`."""
+    """One name that an installed package offers, not loaded yet. `path` is `module:attribute`."""
 
     name: str
     path: str
-    distribution: str
+    package: str
+    version: str
 
 
 def offers(group: str = DRIVERS) -> list[Offer]:
     """Everything installed under an entry-point group, by name, without importing any of it."""
-    return sorted(Offer(point.name, point.value, _distribution(point)) for point in entry_points(group=group))
+    return sorted(Offer(point.name, point.value, *_distribution(point)) for point in _points(group))
 
 
 def load(name: str, group: str = DRIVERS) -> Any:
@@ -37,20 +39,19 @@ def load(name: str, group: str = DRIVERS) -> Any:
 
     Raises ConfigurationError where none does, where several do with different objects, and where loading fails.
     """
-    points = {point.value: point for point in entry_points(group=group, name=name)}
+    points = {point.value: point for point in _points(group).select(name=name)}
     if not points:
         raise ConfigurationError(not_installed(name, group))
     if len(points) > 1:
-        sources = " and ".join(sorted(f"{_distribution(point)} ({point.value})" for point in points.values()))
+        sources = " and ".join(sorted(map(_source, points.values())))
         raise ConfigurationError(
             f"{_kind(group)} {name!r} is offered by {sources}: uninstall one, or name the class in full"
         )
     [point] = points.values()
     try:
         return point.load()
-    except Exception as error:
-        source = f"{_distribution(point)} ({point.value})"
-        message = f"{_kind(group)} {name!r} of {source} cannot be loaded: {type(error).__name__}"
+    except (Exception, SystemExit) as error:
+        message = f"{_kind(group)} {name!r} of {_source(point)} cannot be loaded: {type(error).__name__}"
         raise ConfigurationError(message) from error
 
 
@@ -59,6 +60,8 @@ def driver_class(reference: str) -> type[Driver]:
 
     Raises ConfigurationError, with the nearest names or the package to install.
     """
+    if not all(reference.split(".")):
+        raise ConfigurationError(no_driver(reference))
     found = _import(reference) if "." in reference else load(reference)
     if not (isinstance(found, type) and issubclass(found, Driver)):
         raise ConfigurationError(f"{reference!r} is {_describe(found)}, not a driver class")
@@ -80,30 +83,17 @@ def not_installed(name: str, group: str = DRIVERS) -> str:
     return f"{head} Installed: {', '.join(installed) or 'none'}{suggestion(near)}"
 
 
-def nearest(name: str, candidates: Iterable[str], likeness: float = 0.6) -> list[str]:
-    """Up to three candidates that `name` may be a slip of, the nearest first; upper and lower case count as one.
-
-    `likeness`: how much must be equal, between 0 and 1.
-    """
-    by_lower = {candidate.lower(): candidate for candidate in sorted(candidates, reverse=True)}
-    return [by_lower[match] for match in get_close_matches(name.lower(), by_lower, n=3, cutoff=likeness)]
-
-
-def suggestion(names: list[str]) -> str:
-    """The end of an error message that names what the user may have meant, if anything."""
-    return f"; did you mean {' or '.join(names)}?" if names else ""
-
-
 def _import(path: str) -> Any:
     module, _, attribute = path.rpartition(".")
     try:
         holder = import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
             raise ConfigurationError(f"Driver {path!r} is not installed. {_missing_module(path)}") from None
         raise ConfigurationError(f"driver {path!r} cannot be imported: {type(error).__name__}") from error
     if not hasattr(holder, attribute):
-        near = nearest(attribute, (name for name, value in vars(holder).items() if isinstance(value, type)))
+        # What a module imports when it is asked for is in its dir() only.
+        near = nearest(attribute, (name for name in dir(holder) if isinstance(vars(holder).get(name, type), type)))
         message = f"Driver {path!r} is not installed. Module {module!r} has no {attribute!r}{suggestion(near)}"
         raise ConfigurationError(message)
     return getattr(holder, attribute)
@@ -117,12 +107,27 @@ def _missing_module(path: str) -> str:
     return f"Python finds no module {top!r}{near}"
 
 
+def _points(group: str) -> EntryPoints:
+    return _installed(group, tuple(sys.path))
+
+
+@lru_cache(maxsize=2)
+def _installed(group: str, path: tuple[str, ...]) -> EntryPoints:
+    # Reads a file of every installed package.
+    return entry_points(group=group)
+
+
 def _kind(group: str) -> str:
     return group.rpartition(".")[2].removesuffix("s")
 
 
-def _distribution(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown distribution"
+def _distribution(point: EntryPoint) -> tuple[str, str]:
+    """Name and version of the package that a point belongs to."""
+    return (point.dist.name, point.dist.version) if point.dist is not None else ("an unknown package", "")
+
+
+def _source(point: EntryPoint) -> str:
+    return f"{' '.join(_distribution(point)).strip()} ({point.value})"
 
 
 def _describe(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -10,25 +11,33 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from jumpstarter.driver import Driver
 
 from .document import KeyPath, Mistake
+from .suggestions import nearest, suggestion
 from .validation import mistakes_of, unknown_key
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 # Given in the entry itself, beside `config`.
 BESIDE = frozenset({"children", "description", "methods_description"})
 
 
 class Setting(NamedTuple):
-    """`adapter` is None for a setting that takes anything, or whose type cannot be known here."""
+    """`adapter` is None for a setting that takes anything, or whose type cannot be known here.
+
+    `default` is as the constructor's signature has it, its `empty` for a setting that is required.
+    """
 
     name: str
     required: bool
     adapter: TypeAdapter[Any] | None
     expected: str
+    annotation: Any
+    default: Any
 
 
 class Settings(NamedTuple):
@@ -68,7 +77,7 @@ def settings_of(cls: type[Driver]) -> Settings:
     names = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in BESIDE]
     annotation_of = _pydantic_annotation if constructor is owner else _annotation
     return Settings(
-        {p.name: _setting(p, annotation_of(owner, p)) for p in names},
+        {p.name: _setting(owner, p, annotation_of(owner, p)) for p in names},
         any(p.kind is p.VAR_KEYWORD for p in parameters),
     )
 
@@ -80,12 +89,14 @@ def _unknown(cls: type[Driver], key: str, settings: Settings, path: KeyPath) -> 
         yield Mistake(path, f"{cls.__name__}: {unknown_key(key, list(settings.known))}")
 
 
-def _setting(parameter: inspect.Parameter, annotation: Any) -> Setting:
+def _setting(owner: type, parameter: inspect.Parameter, annotation: Any) -> Setting:
     required = parameter.default is parameter.empty
+    if _home(owner, parameter.name) is Driver and parameter.name == "log_level":
+        annotation = _LogLevel
     if annotation is Any or annotation is object:
-        return Setting(parameter.name, required, None, "")
+        return Setting(parameter.name, required, None, "", annotation, parameter.default)
     name = annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
-    return Setting(parameter.name, required, _adapter(annotation), f" ({name})")
+    return Setting(parameter.name, required, _adapter(annotation), f" ({name})", annotation, parameter.default)
 
 
 def _pydantic_annotation(owner: Any, parameter: inspect.Parameter) -> Any:
@@ -104,12 +115,29 @@ def _annotation(owner: type, parameter: inspect.Parameter) -> Any:
     """
     if not isinstance(parameter.annotation, str):
         return Any if parameter.annotation is parameter.empty else parameter.annotation
-    home = next((base for base in owner.__mro__ if parameter.name in inspect.get_annotations(base)), owner)
+    home = _home(owner, parameter.name)
     alone = SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
     with suppress(Exception):
         names = vars(sys.modules[home.__module__])
         return get_type_hints(alone, names, dict(vars(home)), include_extras=True)[parameter.name]
     return Any
+
+
+def _home(owner: type, name: str) -> type:
+    """The class that annotates a field."""
+    return next((base for base in owner.__mro__ if name in inspect.get_annotations(base)), owner)
+
+
+def _check_level(level: str) -> str:
+    if level not in logging.getLevelNamesMapping():
+        near = suggestion(nearest(level, _LEVELS)[:1])
+        raise ValueError(f"expected {', '.join(_LEVELS[:-1])} or {_LEVELS[-1]}, got {level!r}{near}")
+    return level
+
+
+_LogLevel = Annotated[
+    str, AfterValidator(_check_level), Field(json_schema_extra={"enum": [*logging.getLevelNamesMapping()]})
+]
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any] | None:

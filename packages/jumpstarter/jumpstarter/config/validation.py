@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from .document import Document, KeyPath, Mistake
-from .registry import nearest, suggestion
+from .document import Document, KeyPath, Mistake, spellings
+from .suggestions import nearest, suggestion
 
 M = TypeVar("M", bound=BaseModel)
 
 _SHOWN = 60
+_TEXT = "text"
+# What YAML makes of text without quotes.
+_UNQUOTED = ("bool", "int", "float", "date")
+# Kinds of pydantic's errors, by how they begin.
+_NAMES = (
+    ("string_type", _TEXT),
+    ("bool_", "true or false"),
+    ("int_", "a whole number"),
+    ("float_", "a number"),
+    ("list_type", "a list"),
+    ("dict_", "a mapping"),
+    ("model_", "a mapping"),
+    ("dataclass_", "a mapping"),
+    ("path_", "a path"),
+    ("uuid_", "a UUID"),
+)
 _SECRET = re.compile("token|passw|passphrase|secret|auth|key|cert", re.IGNORECASE)
 
 
@@ -40,10 +56,21 @@ def validate(model: type[M], document: Document, further: Callable[[], list[Mist
 
 def mistakes_of(
     error: ValidationError, data: Any, path: KeyPath = (), model: type[BaseModel] | None = None
-) -> Iterator[Mistake]:
+) -> list[Mistake]:
     """What pydantic found wrong with `data`, the value at `path`; `model` gives the keys to suggest."""
+    expected: dict[tuple[KeyPath, str], list[str]] = {}
+    mistakes = []
     for detail in error.errors(include_url=False):
-        yield Mistake((*path, *_keys(detail, data)), _text(detail, (*path, *detail["loc"]), model))
+        # A key that a model looks for in a part that the file does not have has its place all the same.
+        absent = detail["type"] == "missing" and model is not None
+        keys = (*path, *(detail["loc"] if absent else _keys(detail, data)))
+        if (text := _special(detail, model)) is not None:
+            mistakes.append(Mistake(keys, text))
+            continue
+        # Of the alternatives that a value may be, each says what it expected.
+        alternatives = expected.setdefault((keys, shown(detail["input"], keys)), [])
+        alternatives += [one for one in [_expected(detail)] if one not in alternatives]
+    return mistakes + [_expectation(keys, got, texts) for (keys, got), texts in expected.items()]
 
 
 def shown(value: Any, path: KeyPath) -> str:
@@ -67,25 +94,38 @@ def _keys(detail: ErrorDetails, data: Any) -> KeyPath:
     keys: list[str | int] = []
     for part in detail["loc"]:
         inside = dict(enumerate(data)) if isinstance(data, list) else data
-        if isinstance(inside, dict) and part in inside:
-            data = inside[part]
+        key = next((one for one in spellings(part) if isinstance(inside, dict) and one in inside), None)
+        if key is not None:
+            data = inside[key]
             keys.append(part)
     return (*keys, detail["loc"][-1]) if detail["type"] == "missing" else tuple(keys)
 
 
-def _text(detail: ErrorDetails, path: KeyPath, model: type[BaseModel] | None) -> str:
+def _special(detail: ErrorDetails, model: type[BaseModel] | None) -> str | None:
+    """What to say where it is not the value that surprises; None where it is."""
     loc = detail["loc"]
     if detail["type"] == "extra_forbidden":
         return unknown_key(str(loc[-1]), known_keys(model, loc[:-1]))
     if detail["type"] == "missing":
         return "this key is missing"
-    if loc and loc[-1] == "[key]":
-        return f"expected text as the key, got {shown(detail['input'], ())}: write it in quotes"
     if detail["type"] == "value_error":
         return detail["msg"].removeprefix("Value error, ")
-    message = re.sub(r"valid dictionary( or (object|instance) .*)?$", "mapping", detail["msg"])
-    message = re.sub(r"^Input should be (a valid string$)?", lambda m: f"expected {'text' if m[1] else ''}", message)
-    return f"{message}, got {shown(detail['input'], path)}"
+    if detail["type"] == "invalid_key" or loc[-1:] == ("[key]",):
+        return f"expected text as the key, got {shown(detail['input'], ())}: write it in quotes"
+    return None
+
+
+def _expected(detail: ErrorDetails) -> str:
+    kind = detail["type"]
+    if (name := next((name for start, name in _NAMES if kind.startswith(start)), None)) is not None:
+        return name
+    bound = "a number " if kind.startswith(("greater_than", "less_than")) else ""
+    return bound + detail["msg"].removeprefix("Input should be ")
+
+
+def _expectation(path: KeyPath, got: str, expected: list[str]) -> Mistake:
+    unquoted = expected == [_TEXT] and got.startswith(_UNQUOTED)
+    return Mistake(path, f"expected {' or '.join(expected)}, got {got}{': write it in quotes' if unquoted else ''}")
 
 
 def known_keys(model: Any, loc: tuple[int | str, ...] = ()) -> list[str]:
