@@ -154,13 +154,13 @@ class TestTcp:
     async def test_is_over_at_the_end(self) -> None:
         async with serving(Echo()) as port:
             pass
-        assert "UNAVAILABLE" in await fails(f"127.0.0.1:{port}", insecure=True)
+        assert "no exporter listens" in await fails(f"127.0.0.1:{port}", insecure=True)
 
 
 @pytest.mark.anyio
 class TestNobodyThere:
     async def test_a_closed_port(self) -> None:
-        assert "UNAVAILABLE" in await fails(f"127.0.0.1:{free_port()}", insecure=True)
+        assert "no exporter listens" in await fails(f"127.0.0.1:{free_port()}", insecure=True)
 
     async def test_a_host_that_does_not_exist(self) -> None:
         await fails("no-such-host.invalid:1234", insecure=True)
@@ -225,7 +225,7 @@ class TestTls:
         driver = Echo()
         async with serving(driver, tls_credentials=certificates.credentials()) as port:
             text = await fails(f"localhost:{port}", tls_config=trusting(certificates.other))
-            assert "UNAVAILABLE" in text
+            assert "is not signed by the authority" in text
             assert driver.calls == 0
 
     async def test_no_authority(self, certificates: Certificates) -> None:
@@ -249,7 +249,7 @@ class TestTls:
         async with serving(Echo()) as port:
             await fails(f"localhost:{port}", tls_config=trusting(certificates.certificate))
             text = await fails(f"localhost:{port}", tls_config=TLSConfigV1Alpha1(insecure=True))
-            assert "cannot reach the exporter" in text
+            assert "serves without TLS" in text
 
     async def test_trusting_whoever_answers_where_nobody_does(self) -> None:
         await fails(f"localhost:{free_port()}", tls_config=TLSConfigV1Alpha1(insecure=True))
@@ -261,13 +261,6 @@ class TestTls:
             tls = trusting(certificates.certificate)
             await works(f"localhost:{port}", tls_config=tls, passphrase="sesame")
             assert "passphrase" in await fails(f"localhost:{port}", tls_config=tls, passphrase="open")
-
-    @pytest.mark.parametrize("ca", ["no base64!", base64.b64encode(b"no certificate").decode()])
-    async def test_an_authority_that_is_none(self, certificates: Certificates, ca: str) -> None:
-        async with serving(Echo(), tls_credentials=certificates.credentials()) as port:
-            with pytest.raises((ConnectionError, ConfigurationError)):
-                async with asyncio.timeout(SOON), connected(f"localhost:{port}", tls_config=TLSConfigV1Alpha1(ca=ca)):
-                    pass
 
 
 async def read_stream(stub: Any, uuid: str) -> Any:
@@ -308,8 +301,7 @@ class TestAPassphrase:
         driver = Echo()
         async with serving(driver, interceptors=[PassphraseInterceptor("sesame")]) as port:
             text = await fails(f"127.0.0.1:{port}", insecure=True, passphrase=given)
-            assert "UNAUTHENTICATED" in text
-            assert "invalid or missing passphrase" in text
+            assert ("refuses the passphrase: invalid or missing" if given else "wants a passphrase") in text
             assert driver.calls == 0
 
     @pytest.mark.parametrize("passphrase", ["zaubersprüche", "open\nsesame", "\N{SNOWMAN}"])
@@ -368,7 +360,7 @@ class TestTheEnvironment:
         [
             ({"JMP_GRPC_INSECURE": "1"}, "passphrase"),
             ({"JMP_GRPC_INSECURE": "1", "JMP_GRPC_PASSPHRASE": "open"}, "passphrase"),
-            ({"JMP_GRPC_PASSPHRASE": "sesame"}, "UNAVAILABLE"),
+            ({"JMP_GRPC_PASSPHRASE": "sesame"}, "serves without TLS"),
         ],
     )
     def test_what_does_not_fit(

@@ -6,30 +6,24 @@ import logging
 import os
 import socket
 import struct
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from socket import AddressFamily
-from typing import Literal, TypeVar
+from typing import Literal
 
-from anyio import CancelScope, Event, create_tcp_listener, move_on_after, to_thread, wait_readable
+from anyio import Event, create_tcp_listener, move_on_after, wait_readable
 from anyio.abc import SocketAttribute, SocketStream, TaskGroup
 
-from jumpstarter.common.exceptions import ConfigurationError
-from jumpstarter.config.env import environment
+from jumpstarter.common.directories import PATH_BYTES, in_thread, private_directory
 from jumpstarter.streams.common import background_tasks, first_error
 from jumpstarter.streams.sockets import ConnectedSocket
 
 Handler = Callable[[SocketStream], Awaitable[object]]
-T = TypeVar("T")
 IPFamily = Literal[AddressFamily.AF_UNSPEC, AddressFamily.AF_INET, AddressFamily.AF_INET6]
 
 logger = logging.getLogger(__name__)
 
-# A socket address holds this many bytes of path on every platform we run on.
-_PATH_BYTES = 103
-_PARENT_BYTES = _PATH_BYTES - len("/jumpstarter-XXXXXXXX/socket")
 # How long to wait for a free descriptor when the process has none left to accept with, in seconds.
 _RETRY_S = 0.1
 
@@ -76,27 +70,6 @@ async def TemporaryUnixListener(  # noqa: N802
 
 
 @contextmanager
-def private_directory() -> Iterator[Path]:
-    """A directory of mode 0700 for sockets, removed at the end; in XDG_RUNTIME_DIR where that can be used.
-
-    ConfigurationError when the one for temporary files, in its place, is unfit.
-    """
-    wanted = environment().runtime_directory
-    parent = wanted if _is_short(wanted) and os.access(wanted, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
-    if not _is_short(parent):
-        raise ConfigurationError(
-            f"the path of the directory {parent} is too long for Unix sockets in it: "
-            f"set XDG_RUNTIME_DIR or TMPDIR to a directory whose path has at most {_PARENT_BYTES} bytes"
-        )
-    with tempfile.TemporaryDirectory(prefix="jumpstarter-", dir=parent, ignore_cleanup_errors=True) as directory:
-        yield Path(directory)
-
-
-def _is_short(directory: Path) -> bool:
-    return len(os.fsencode(directory.absolute())) <= _PARENT_BYTES
-
-
-@contextmanager
 def _bound_socket(path: str | os.PathLike[str] | None) -> Iterator[tuple[socket.socket, Path]]:
     with ExitStack() as stack:
         socket_path = Path(path) if path is not None else stack.enter_context(private_directory()) / "socket"
@@ -114,8 +87,8 @@ def _bound_socket(path: str | os.PathLike[str] | None) -> Iterator[tuple[socket.
 
 def _make_way(path: Path) -> None:
     """Remove a socket that nobody listens on; raise OSError where `bind` would do so with a poor text."""
-    if len(os.fsencode(path)) > _PATH_BYTES:
-        raise OSError(f"the path is longer than the {_PATH_BYTES} bytes a Unix socket can have")
+    if len(os.fsencode(path)) > PATH_BYTES:
+        raise OSError(f"the path is longer than the {PATH_BYTES} bytes a Unix socket can have")
     if not path.is_socket():
         return
     with socket.socket(socket.AF_UNIX) as probe:
@@ -128,17 +101,6 @@ def _make_way(path: Path) -> None:
         except BlockingIOError:  # a live server with a full backlog
             pass
     raise FileExistsError("another process listens on it")
-
-
-@asynccontextmanager
-async def in_thread(manager: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """`manager`, entered and left in a worker thread because it works on the file system."""
-    value = await to_thread.run_sync(manager.__enter__)
-    try:
-        yield value
-    finally:
-        with CancelScope(shield=True):
-            await to_thread.run_sync(manager.__exit__, None, None, None)
 
 
 @asynccontextmanager

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import ssl
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from .limits import message_size_options
+
+if TYPE_CHECKING:
+    from .tls import ClientTls
+
+logger = logging.getLogger(__name__)
 
 ChannelOptions = Mapping[str, str | int]
 
@@ -23,12 +29,19 @@ _CLIENT_DEFAULTS: dict[str, str | int] = {
     "grpc.http2.max_pings_without_data": 0,
     "grpc.keepalive_permit_without_calls": 1,
 }
+# A host that is gone sends no end: without an answer to a ping for this long the connection counts as lost.
+_TCP_DEFAULTS: dict[str, str | int] = {
+    **_CLIENT_DEFAULTS,
+    "grpc.keepalive_timeout_ms": 20_000,
+    "grpc.http2.ping_timeout_ms": 20_000,
+}
 _CERTIFICATE_SECONDS = 10.0
 
 
-def client_options(options: ChannelOptions | None = None) -> list[tuple[str, Any]]:
+def client_options(options: ChannelOptions | None = None, *, tcp: bool = False) -> list[tuple[str, Any]]:
     """Options of a client channel; `options` override the defaults one by one."""
-    return list({**_CLIENT_DEFAULTS, **dict(message_size_options()), **(options or {})}.items())
+    defaults = _TCP_DEFAULTS if tcp else _CLIENT_DEFAULTS
+    return list({**defaults, **dict(message_size_options()), **(options or {})}.items())
 
 
 def tcp_target(address: str) -> tuple[str, int] | None:
@@ -39,9 +52,28 @@ def tcp_target(address: str) -> tuple[str, int] | None:
     return host.strip("[]"), int(port)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether what goes to `host`, a name or an address, stays on this machine."""
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def warn_of_open_passphrase(address: str, *, insecure: bool, passphrase: str | None) -> None:
+    """Log a warning where a connection to `address` shows the passphrase to everyone on the way."""
+    target = tcp_target(address)
+    if insecure and passphrase and target and not is_loopback(target[0]):
+        logger.warning("the passphrase goes to %s in plain text, for anyone on the way to read", address)
+
+
 def unix_target(path: str) -> str:
     """What gRPC calls the Unix socket at `path`: a URI, in which bytes that mean something to URIs are escaped."""
-    return f"unix:{quote(os.fsencode(path))}"
+    # Without urllib, whose import takes longer than the call that a command makes.
+    escaped = re.sub(rb"[^A-Za-z0-9_.~/-]", lambda found: b"%%%02X" % found[0][0], os.fsencode(path))
+    return f"unix:{escaped.decode()}"
 
 
 @cache
@@ -58,35 +90,34 @@ async def open_channel(
     address: str,
     *,
     insecure: bool = False,
-    ca: bytes | None = None,
-    trust_server: bool = False,
+    tls: ClientTls | None = None,
     options: ChannelOptions | None = None,
 ) -> grpc.aio.Channel:
-    """A channel to a Unix socket path or to host:port.
+    """A channel to a Unix socket path or to host:port; for the latter with TLS unless `insecure`.
 
-    For host:port: TLS with the certificates of `ca` (PEM) or the system's, unless `insecure`. `trust_server`
-    fetches the server's
-    certificate first and trusts it: the traffic is encrypted but the server could be anyone with that name.
+    OSError or TimeoutError where a server that is to be trusted unseen cannot be reached.
     """
     keep_grpc_running()
     target = tcp_target(address)
     if target is None:
         credentials = grpc.local_channel_credentials(grpc.LocalConnectionType.UDS)
         return grpc.aio.secure_channel(unix_target(address), credentials, client_options(options))
+    settings = client_options(options, tcp=True)
     if insecure:
-        return grpc.aio.insecure_channel(address, client_options(options))
-    if trust_server:
-        ca = await _fetch_certificate(*target)
-    credentials = grpc.ssl_channel_credentials(root_certificates=ca)
-    return grpc.aio.secure_channel(address, credentials, client_options(options))
+        return grpc.aio.insecure_channel(address, settings)
+    from .tls import ClientTls
+
+    tls = tls or ClientTls()
+    if tls.trust_server:
+        tls = replace(tls, ca=await fetch_certificate(tls, *target))
+    return grpc.aio.secure_channel(address, await asyncio.to_thread(tls.credentials), settings)
 
 
-async def _fetch_certificate(host: str, port: int) -> bytes:
+async def fetch_certificate(tls: ClientTls, host: str, port: int) -> bytes:
     """The server's own certificate as PEM, unverified."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
+    import ssl
+
+    context = await asyncio.to_thread(tls.context, verify=False)
     async with asyncio.timeout(_CERTIFICATE_SECONDS):
         _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
     try:

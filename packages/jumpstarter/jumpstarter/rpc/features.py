@@ -22,7 +22,7 @@ ALL = (VALUES_MSGPACK, STREAM_CLOSE, LOG_RESUME, STATUS_WAIT)
 FEATURES_KEY = "x-jumpstarter-features"
 # Request metadata of LogStream: "<session uuid>/<sequence>", the last record the client has.
 LOG_AFTER_KEY = "x-jumpstarter-log-after"
-# Initial metadata of LogStream: "<session uuid>/<sequence>" of the newest record when the reader was set up.
+# Initial metadata of LogStream: "<session uuid>/<sequence>", the record that the reader starts after.
 LOG_START_KEY = "x-jumpstarter-log-start"
 # Request metadata on every call to an exporter that wants a passphrase.
 PASSPHRASE_KEY = "x-jumpstarter-passphrase"

@@ -17,7 +17,8 @@ from jumpstarter.driver.base import Driver
 from jumpstarter.driver.workers import Allowance
 from jumpstarter.exporter.session import Session
 from jumpstarter.rpc.limits import Limits, message_size_options
-from jumpstarter.streams.portal import Entered, background_portal, running_portal
+from jumpstarter.streams.background import background_portal
+from jumpstarter.streams.portal import Entered, running_portal
 
 
 @contextmanager
