@@ -137,7 +137,7 @@ class TestTheGate:
         driver = Counting()
         async with Session(root_device=driver) as session:
             assert session.status.status is ExporterStatus.AVAILABLE
-            assert not session.status.accepts_calls
+            assert session.status.status not in session.gate
 
     async def test_comes_before_the_look_up(self, exporting: Any) -> None:
         async with exporting(Counting(), ExporterStatus.OFFLINE) as exporter:

@@ -101,10 +101,11 @@ class LogReader:
             call.cancel()
 
     def _start(self, text: str) -> None:
-        session, _, _ = text.partition("/")
+        session, _, after = text.partition("/")
         if self._session and session != self._session:
             _SYSTEM.warning("the exporter has started a new session; what it logged in between may be lost")
-            self._last = 0
+        if session != self._session:
+            self._last = int(after) if after.isdigit() else 0
         self._session = session
         self._ready.set()
 

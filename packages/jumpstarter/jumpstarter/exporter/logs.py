@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -47,6 +47,7 @@ class LogRing:
         self._bytes = 0
         self._lock = threading.Lock()
         self._newest = 0
+        self._fresh_from = 0
         self._readers: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
 
     @property
@@ -72,9 +73,13 @@ class LogRing:
     @property
     def recent(self) -> int:
         """After which record a new reader starts: recent history is its too."""
-        return max(0, self._newest - HISTORY)
+        return max(self._fresh_from, self._newest - HISTORY)
 
-    async def read(self, after: int) -> AsyncIterator[tuple[Entry, int]]:
+    def start_afresh(self) -> None:
+        """What is there by now is no history of those who come from now on."""
+        self._fresh_from = self._newest
+
+    async def read(self, after: int) -> AsyncGenerator[tuple[Entry, int]]:
         """(record, number of records lost just before it), for ever, from the one after `after`."""
         place = min(after, self._newest)
         event = asyncio.Event()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,7 +27,7 @@ from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2 import (
 from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2_grpc import ExporterServiceServicer
 from jumpstarter_protocol.jumpstarter.v1.router_pb2_grpc import RouterServiceServicer
 
-from jumpstarter.common.enums import ExporterStatus, LogSource
+from jumpstarter.common.enums import ACCEPTS_CALLS, ExporterStatus, LogSource
 from jumpstarter.common.metadata import Metadata
 from jumpstarter.driver.base import Driver
 from jumpstarter.driver.dispatch import Dispatcher
@@ -40,6 +41,7 @@ from jumpstarter.rpc.limits import Limits
 from . import endpoints
 from .callvalues import CallValues
 from .logs import LogRing, RingHandler
+from .presence import Presence
 from .status import SessionStatus
 from .streaming import serve_stream
 
@@ -70,9 +72,12 @@ class Session(Metadata, ExporterServiceServicer, RouterServiceServicer):
     motd: str = ""
     # Called by EndSession; None means that there is no lease to end.
     on_end_session: Callable[[], None] | None = None
+    # The statuses in which calls and streams are let in.
+    gate: frozenset[ExporterStatus] = ACCEPTS_CALLS
 
     def __post_init__(self) -> None:
         self.status = SessionStatus()
+        self.presence = Presence()
         self.log = LogRing()
         self._handler = RingHandler(self.log)
         self._nodes = nodes(self.root_device)
@@ -124,6 +129,12 @@ class Session(Metadata, ExporterServiceServicer, RouterServiceServicer):
                 await self._walk(lambda: self.__exit__(*failure), "closing")
             finally:
                 logging.getLogger().removeHandler(self._handler)
+
+    def for_clients(self) -> Session:
+        """The same session behind a gate that hooks pass and clients do not: these wait until the lease is ready."""
+        door = copy.copy(self)
+        door.gate = frozenset({ExporterStatus.LEASE_READY})
+        return door
 
     def update_status(self, status: int | ExporterStatus, message: str = "") -> None:
         """Change the status that clients see and that opens or shuts the gate on calls; from any thread."""
@@ -205,24 +216,28 @@ class Session(Metadata, ExporterServiceServicer, RouterServiceServicer):
         LIMITS.set(self.limits)
         await serve_stream(context, self._dispatcher, self.limits, self._detail)
 
-    async def LogStream(self, request: Any, context: Any) -> AsyncIterator[LogStreamResponse]:  # noqa: N802
+    # A writer as well: its end must not wait for garbage collection, since it tells that a client is gone.
+    async def LogStream(self, request: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         own = str(self.uuid)
         resumed = features.metadata_value(context.invocation_metadata(), features.LOG_AFTER_KEY)
         session, _, number = (resumed or "").partition("/")
         # Settled before the client is told that it has its place: what is logged from then on is for it.
-        records = self.log.read(int(number) if session == own and number.isdigit() else self.log.recent)
-        await context.send_initial_metadata(((features.LOG_START_KEY, f"{own}/{self.log.newest}"),))
-        async for entry, lost in records:
-            response = LogStreamResponse(
-                uuid=own,
-                severity=entry.severity,
-                message=entry.message,
-                source=entry.source.value,  # type: ignore[arg-type]
-                sequence=entry.sequence,
-                lost=lost or None,
-            )
-            response.timestamp.FromNanoseconds(int(entry.created * 1e9))
-            yield response
+        after = int(number) if session == own and number.isdigit() else self.log.recent
+        records = self.log.read(after)
+        await context.send_initial_metadata(((features.LOG_START_KEY, f"{own}/{after}"),))
+        with self.presence.reading(context.peer()):
+            async with aclosing(records):
+                async for entry, lost in records:
+                    response = LogStreamResponse(
+                        uuid=own,
+                        severity=entry.severity,
+                        message=entry.message,
+                        source=entry.source.value,  # type: ignore[arg-type]
+                        sequence=entry.sequence,
+                        lost=lost or None,
+                    )
+                    response.timestamp.FromNanoseconds(int(entry.created * 1e9))
+                    await context.write(response)
 
     async def GetStatus(self, request: Any, context: Any) -> GetStatusResponse:  # noqa: N802
         if request.HasField("wait_while_version"):
@@ -241,6 +256,8 @@ class Session(Metadata, ExporterServiceServicer, RouterServiceServicer):
     async def EndSession(self, request: Any, context: Any) -> EndSessionResponse:  # noqa: N802
         if self.on_end_session is None:
             return EndSessionResponse(success=False, message="No active lease context")
+        if self.presence.others(context.peer()):
+            return EndSessionResponse(success=False, message="Other clients still use this exporter")
         self.on_end_session()
         return EndSessionResponse(success=True, message="Session end requested")
 
@@ -251,7 +268,7 @@ class Session(Metadata, ExporterServiceServicer, RouterServiceServicer):
 
     def _dispatcher(self, uuid: str) -> Dispatcher:
         """The dispatcher of a driver, past the gate."""
-        if not self.status.accepts_calls:
+        if self.status.status not in self.gate:
             raise CallRefused(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"exporter is not ready for calls: its status is {self.status.status}"

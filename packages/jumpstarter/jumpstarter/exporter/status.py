@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from jumpstarter.common.enums import ACCEPTS_CALLS, ExporterStatus
+from jumpstarter.common.enums import ExporterStatus
 
 
 class SessionStatus:
@@ -17,11 +17,6 @@ class SessionStatus:
         self.version = 0
         self.previous: ExporterStatus | None = None
         self._waiting: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
-
-    @property
-    def accepts_calls(self) -> bool:
-        """Whether driver calls and streams may go through."""
-        return self.status in ACCEPTS_CALLS
 
     def update(self, status: ExporterStatus, message: str = "") -> None:
         """Change the status, from any thread, and wake every waiter."""

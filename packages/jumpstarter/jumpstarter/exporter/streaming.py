@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import anyio
@@ -19,12 +19,14 @@ from jumpstarter.rpc import features
 from jumpstarter.rpc.errors import CallRefused, status_of
 from jumpstarter.rpc.limits import Limits
 from jumpstarter.streams.common import first_error
-from jumpstarter.streams.encoding import Compression, ExpansionLimit, compress_stream
 from jumpstarter.streams.frames import StreamBroken
 from jumpstarter.streams.metadata import MetadataStreamAttributes
 from jumpstarter.streams.server_frames import ServerFrameStream
 
 from .exchange import Exchange, Untaken
+
+if TYPE_CHECKING:
+    from anyio.abc import ObjectStream
 
 Find = Callable[[str], Dispatcher]
 
@@ -97,8 +99,7 @@ async def _serve_resource(
             f"{len(resources)} resources of this driver are open and unused; close some first",
         )
     uuid = uuid4()
-    cap = ExpansionLimit(free_bytes=limits.expansion_free_bytes, ratio=limits.expansion_ratio)
-    resources[uuid] = compress_stream(stream, _compression(encoding), limit=cap)
+    resources[uuid] = _decompressed(stream, encoding, limits)
     try:
         await context.send_initial_metadata(_handle(uuid, encoding))
         await stream.closed.wait()
@@ -138,14 +139,17 @@ def _handle(uuid: UUID, encoding: str | None) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _compression(encoding: str | None) -> Compression | None:
-    if encoding is None:
-        return None
+def _decompressed(stream: ServerFrameStream, encoding: str | None, limits: Limits) -> ObjectStream[bytes]:
+    # Most exporters never see a resource, and all wait for what they import at their start.
+    from jumpstarter.streams.encoding import Compression, ExpansionLimit, compress_stream
+
     try:
-        return Compression(encoding)
+        compression = None if encoding is None else Compression(encoding)
     except ValueError:
         known = ", ".join(Compression)
         raise ValueError(f"unknown content encoding {encoding!r}; this exporter knows {known}") from None
+    cap = ExpansionLimit(free_bytes=limits.expansion_free_bytes, ratio=limits.expansion_ratio)
+    return compress_stream(stream, compression, limit=cap)
 
 
 def _parse_request(context: Any) -> dict[str, Any]:
