@@ -1,6 +1,8 @@
-"""Count what `import jumpstarter.client` loads beyond the libraries that it stands on.
+"""Count what the paths that people wait for import beyond the libraries they stand on.
 
-Usage: python scripts/import_budget.py [--list]
+Usage: python scripts/import_budget.py [--list] [--json] [PATH ...]
+
+Paths: see PATHS below; all of them by default.
 """
 
 from __future__ import annotations
@@ -9,24 +11,53 @@ import argparse
 import json
 import subprocess
 import sys
+from typing import Any, NamedTuple
 
-# What gRPC, protobuf, pydantic and anyio load by themselves is not ours to spend.
-FLOOR = ["grpc.aio", "google.protobuf.message", "google.protobuf.struct_pb2", "pydantic", "anyio._backends._asyncio"]
-BUDGETED = "jumpstarter.client"
+GRPC = ("grpc.aio", "google.protobuf.message", "google.protobuf.struct_pb2")
+
+
+class ImportPath(NamedTuple):
+    """What a path imports (`code`), counted beyond what its libraries load by themselves (`floor`)."""
+
+    code: str
+    floor: tuple[str, ...]
+
+
+PATHS = {
+    "jmp": ImportPath("import jumpstarter_cli.jmp, jumpstarter_cli.version", ("click",)),
+    "j": ImportPath(
+        "import jumpstarter_cli.j, jumpstarter.client.commands, jumpstarter.utils.env, "
+        "jumpstarter_driver_composite.client, jumpstarter_driver_power.client",
+        ("click", *GRPC),
+    ),
+    "client": ImportPath("import jumpstarter.client", GRPC),
+    "exporter": ImportPath(
+        "import jumpstarter.config.exporter, jumpstarter.config.serving, jumpstarter.config.tree, "
+        "jumpstarter_driver_composite.driver, jumpstarter_driver_power.driver",
+        (
+            *GRPC,
+            *("pydantic.types", "pydantic.type_adapter", "pydantic.plugin._loader", "pydantic._internal._validators"),
+            *("anyio.from_thread", "anyio._backends._asyncio", "anyio.streams.stapled", "anyio.streams.tls"),
+            "importlib.metadata",
+            "yaml",
+        ),
+    ),
+}
 
 PROBE = """
 import importlib, json, sys
 for name in {floor}:
     importlib.import_module(name)
 before = set(sys.modules)
-importlib.import_module({budgeted!r})
+{code}
 print(json.dumps([sorted(before), sorted(set(sys.modules) - before)]))
 """
 
 
-def measure() -> tuple[list[str], list[str]]:
-    """Modules of the floor, and those that the import adds, counted in a fresh interpreter."""
-    probe = PROBE.format(floor=FLOOR, budgeted=BUDGETED)
+def measure(name: str) -> tuple[list[str], list[str]]:
+    """Modules of a path's floor, and those it adds, counted in a fresh interpreter."""
+    path = PATHS[name]
+    probe = PROBE.format(floor=list(path.floor), code=path.code)
     output = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True).stdout
     floor, added = json.loads(output)
     return floor, added
@@ -34,12 +65,22 @@ def measure() -> tuple[list[str], list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("paths", nargs="*", metavar="PATH", help=f"of {', '.join(PATHS)}; default: all")
     parser.add_argument("--list", action="store_true", help="name the modules added, one per line")
+    parser.add_argument("--json", action="store_true", help="print floor and added modules of each path")
     arguments = parser.parse_args()
-    floor, added = measure()
-    print(f"import {BUDGETED}: {len(added)} modules beyond the {len(floor)} of {', '.join(FLOOR)}")
-    if arguments.list:
-        print("\n".join(added))
+    if unknown := set(arguments.paths) - PATHS.keys():
+        parser.error(f"no path {min(unknown)!r}; there are {', '.join(PATHS)}")
+    found: dict[str, dict[str, Any]] = {}
+    for name in arguments.paths or PATHS:
+        floor, added = measure(name)
+        found[name] = {"floor": floor, "added": added}
+        if not arguments.json:
+            print(f"{name}: {len(added)} modules beyond the {len(floor)} of {', '.join(PATHS[name].floor)}")
+        if arguments.list and not arguments.json:
+            print("\n".join(f"  {module}" for module in added))
+    if arguments.json:
+        print(json.dumps(found))
 
 
 if __name__ == "__main__":

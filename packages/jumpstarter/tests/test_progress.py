@@ -119,7 +119,9 @@ def test_a_stream_that_is_never_closed_gives_the_cursor_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"terminal": False}, {"TERM": "dumb"}, {"NONINTERACTIVE": "1"}], ids=lambda options: next(iter(options))
+    "options",
+    [{"terminal": False}, {"TERM": "dumb"}, {"NONINTERACTIVE": "1"}, {"JMP_QUIET": "1"}],
+    ids=lambda options: next(iter(options)),
 )
 def test_no_bar_and_no_rich(options: dict[str, Any]) -> None:
     assert run("read", **options) == (0, "begin\nFalse\n", b"")

@@ -7,16 +7,22 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from anyio.from_thread import BlockingPortal
 from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2 import DriverCallRequest, StreamingDriverCallRequest
 
 from jumpstarter.streams import portal
-from jumpstarter.streams.blocking import BlockingStream, OpenStream
 from jumpstarter.streams.portal import Entered, run, run_soon
 
 from .core import AsyncDriverClient, StreamingCall
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+
+    from jumpstarter.streams.blocking import BlockingStream, OpenStream
+else:
+    # For those who evaluate the annotations of a client's fields: only its use tells a portal.
+    BlockingPortal = Any
 
 T = TypeVar("T")
 
@@ -76,12 +82,16 @@ class DriverClient(AsyncDriverClient):
     @contextmanager
     def stream(self, method: str = "connect") -> Generator[BlockingStream]:
         """Open a raw byte stream to the driver."""
+        from jumpstarter.streams.blocking import BlockingStream
+
         refuse_running_loop("stream")
         with Entered(self.portal, "stream", self.stream_async(method)) as stream:
             yield BlockingStream(stream, self.portal)
 
     def open_stream(self, method: str = "connect") -> BlockingStream:
         """`stream` without a with block: `close()` ends it, as does garbage collection."""
+        from jumpstarter.streams.blocking import OpenStream
+
         refuse_running_loop("open_stream")
         stream = OpenStream(self.stream_async(method), self.portal)
         self._open_streams.add(stream)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
-from anyio.abc import ObjectStream
 from jumpstarter_protocol.jumpstarter.v1.error_pb2 import ErrorDetail
 from jumpstarter_protocol.jumpstarter.v1.jumpstarter_pb2 import (
     DriverCallRequest,
@@ -38,12 +36,15 @@ from jumpstarter.rpc import features
 from jumpstarter.rpc.errors import error_from_detail, error_from_status
 from jumpstarter.rpc.failures import rpc_failures
 from jumpstarter.rpc.stub import ExporterStub, features_of
-from jumpstarter.streams.client_frames import ClientFrameStream
-from jumpstarter.values import compat, native
+from jumpstarter.values import native
 
-from .logs import LogReader
-from .resource import offer_resource
-from .status_monitor import StatusMonitor
+# What a plain call does not need is imported where it is used.
+if TYPE_CHECKING:
+    from anyio.abc import ObjectStream
+
+    from jumpstarter.streams.client_frames import ClientFrameStream
+
+    from .status_monitor import StatusMonitor
 
 __all__ = [
     "AsyncDriverClient",
@@ -116,6 +117,8 @@ class AsyncDriverClient(Metadata):
 
         With `content_encoding` (gzip, xz, bz2, zstd) the bytes of `stream` are compressed: the exporter (de)compresses.
         """
+        from .resource import offer_resource
+
         request = {"kind": "resource", "uuid": str(self.uuid), "x_jmp_content_encoding": content_encoding}
         frames = await self._open_frames(request, f"resource of {self._subject('')}")
         async with offer_resource(frames, stream) as handle:
@@ -128,6 +131,8 @@ class AsyncDriverClient(Metadata):
         Leaving waits until what the exporter had logged by then is shown. Without `show_all_logs` only records
         of hooks are shown.
         """
+        from .logs import LogReader
+
         async with LogReader(self.stub, self._log_position, show_all_logs).running():
             yield
 
@@ -161,11 +166,17 @@ class AsyncDriverClient(Metadata):
         """Follow the exporter's status: woken by our exporters, polled every `poll_interval` seconds from 0.9.0
         ones.
         """
+        from .status_monitor import StatusMonitor
+
         async with StatusMonitor(self.stub, poll_interval) as monitor:
             yield monitor
 
     async def _open_frames(self, request: dict[str, Any], subject: str) -> ClientFrameStream:
         """Start a RouterService.Stream; raises what the exporter has against it."""
+        import json
+
+        from jumpstarter.streams.client_frames import ClientFrameStream
+
         graceful = self._speaks(features.STREAM_CLOSE)
         announcement = ((features.FEATURES_KEY, features.STREAM_CLOSE),) if graceful else ()
         text = json.dumps(request)
@@ -204,6 +215,8 @@ class AsyncDriverClient(Metadata):
         if self._speaks(features.VALUES_MSGPACK):
             request.encoded_args = native.encode_args(args, method)
         else:
+            from jumpstarter.values import compat
+
             request.args.extend(compat.encode_args(args, method))
         return request
 
@@ -218,6 +231,8 @@ class AsyncDriverClient(Metadata):
             raise error_from_detail(response.error, self._subject(method))
         if response.HasField("encoded_result"):
             return native.decode(response.encoded_result)
+        from jumpstarter.values import compat
+
         return compat.decode_value(response.result)
 
     def _speaks(self, feature: str) -> bool:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import os.path
 import re
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 from types import ModuleType
 
 from jumpstarter.common.exceptions import ConfigurationError
@@ -80,7 +80,8 @@ def _running_script(module_name: str) -> ModuleType | None:
     """`__main__`, when importing `module_name` would run the script that is running already a second time."""
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
-    if main is None or file is None or module_name in sys.modules or Path(file).stem != module_name.rpartition(".")[2]:
+    name = module_name.rpartition(".")[2]
+    if main is None or file is None or module_name in sys.modules or _stem(file) != name:
         return None
     if main.__spec__ is not None and main.__spec__.name == module_name:
         return main
@@ -88,6 +89,10 @@ def _running_script(module_name: str) -> ModuleType | None:
         spec = importlib.util.find_spec(module_name)
     except (ImportError, ValueError):
         return None
-    if spec is None or spec.origin is None or not Path(spec.origin).exists() or not Path(file).exists():
+    if spec is None or spec.origin is None or not os.path.exists(spec.origin) or not os.path.exists(file):
         return None
-    return main if Path(spec.origin).samefile(file) else None
+    return main if os.path.samefile(spec.origin, file) else None
+
+
+def _stem(file: str) -> str:
+    return os.path.splitext(os.path.basename(file))[0]

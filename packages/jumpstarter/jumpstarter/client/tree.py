@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
-
-from anyio.from_thread import BlockingPortal
 
 from jumpstarter.common.exceptions import ConnectionError
 from jumpstarter.common.metadata import CLIENT_LABEL, NAME_LABEL
@@ -16,6 +14,9 @@ from jumpstarter.config.env import environment
 
 from .base import DriverClient, StubDriverClient
 from .resolve import ClientUnavailable, resolve_client
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
 
 logger = logging.getLogger(__name__)
 

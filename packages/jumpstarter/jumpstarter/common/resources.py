@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field, Json
+from pydantic import BaseModel, ConfigDict, Field, Json
 
 
-class ClientStreamResource(BaseModel):
+class _Model(BaseModel):
+    model_config = ConfigDict(defer_build=True)
+
+
+class ClientStreamResource(_Model):
     """A byte stream that the client has opened to the exporter, compressed if an encoding is named."""
 
     kind: Literal["client_stream"] = "client_stream"
@@ -16,7 +20,7 @@ class ClientStreamResource(BaseModel):
     x_jmp_content_encoding: str | None = None
 
 
-class PresignedRequestResource(BaseModel):
+class PresignedRequestResource(_Model):
     """An HTTP request that the exporter performs by itself."""
 
     kind: Literal["presigned_request"] = "presigned_request"
@@ -28,7 +32,7 @@ class PresignedRequestResource(BaseModel):
 Resource = Annotated[ClientStreamResource | PresignedRequestResource, Field(discriminator="kind")]
 
 
-class ResourceMetadata(BaseModel):
+class ResourceMetadata(_Model):
     """What an exporter answers to a resource stream: the handle, and the encoding it accepts."""
 
     resource: Json[Resource]

@@ -31,6 +31,9 @@ class Driver(Metadata, metaclass=ABCMeta):
     `description`, `methods_description`: help texts that the exporter's owner gives; clients show them.
     `log_level`: of this driver's `logger`.
     `resources`: what clients have opened for this driver; read it through `resource()`.
+
+    A driver may export `probe()`, without arguments, which `jmp exporter check --probe` calls: it finds out whether the
+    device answers, changes nothing, and returns what to show, or raises.
     """
 
     # For subclasses that are pydantic dataclasses.

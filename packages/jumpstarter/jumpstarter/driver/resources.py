@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -22,14 +23,12 @@ _DEFAULTS = Limits()
 # The bounds of the exporter that runs the present call.
 LIMITS: ContextVar[Limits] = ContextVar("jumpstarter_limits", default=_DEFAULTS)
 
-_HANDLE: TypeAdapter[Resource] = TypeAdapter(Resource)
-
 
 @asynccontextmanager
 async def open_resource(resources: dict[UUID, Any], handle: Any, timeout: float) -> AsyncGenerator[ObjectStream[bytes]]:
     """The byte stream behind `handle`. ValueError when it is malformed, unknown, or was opened before."""
     try:
-        resource = _HANDLE.validate_python(handle)
+        resource = _handles().validate_python(handle)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ValueError(
@@ -51,3 +50,8 @@ async def open_resource(resources: dict[UUID, Any], handle: Any, timeout: float)
 
     async with open_url(resource, timeout=timeout, local=LIMITS.get().local_urls) as url_stream:
         yield url_stream
+
+
+@cache
+def _handles() -> TypeAdapter[Resource]:
+    return TypeAdapter(Resource)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import CancelledError, Future
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, TypeVar
-
-import anyio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jumpstarter.common.exceptions import DriverConnectionError
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
 
 T = TypeVar("T")
 
@@ -79,7 +79,8 @@ class Entered(AbstractContextManager[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        self._failure = (kind, error, trace)
+        # A generator that is closed around the with statement is no failure; task groups would make a group of it.
+        self._failure = (None, None, None) if kind is GeneratorExit else (kind, error, trace)
         if not self.leave_soon() or loop_is_running():
             return None
         try:
@@ -97,7 +98,7 @@ class Entered(AbstractContextManager[T]):
         self._leaving.set()
 
     async def _hold(self) -> bool | None:
-        self._leaving = anyio.Event()
+        self._leaving = asyncio.Event()
         try:
             value = await self._manager.__aenter__()
         except BaseException as error:
@@ -113,22 +114,14 @@ class Entered(AbstractContextManager[T]):
         return await self._manager.__aexit__(*self._failure)
 
 
-@contextmanager
-def background_portal() -> Generator[BlockingPortal]:
-    """A portal to an event loop in a thread of its own; what still runs there at the end is cancelled."""
-    with start_blocking_portal() as portal:
-        try:
-            yield portal
-        finally:
-            portal.call(portal.stop, True)
-
-
 @asynccontextmanager
 async def running_portal() -> AsyncGenerator[BlockingPortal]:
     """A portal to the running event loop; what still runs through it at the end is cancelled.
 
     The body's own error leaves as it is, not in the group of the portal's tasks.
     """
+    from anyio.from_thread import BlockingPortal
+
     failure: Exception | None = None
     async with BlockingPortal() as portal:
         try:

@@ -32,8 +32,8 @@ class ProgressAttribute(TypedAttributeSet):
 class ProgressStream(ObjectStream[bytes]):
     """`stream`, with the bytes of both directions counted on a bar on stderr or, with `logging`, in the log.
 
-    There is no bar where stderr is no terminal, TERM is dumb or NONINTERACTIVE is set. It is there from the first byte
-    until the end of the stream, an error, or `aclose`.
+    There is no bar where stderr is no terminal, TERM is dumb, or NONINTERACTIVE or JMP_QUIET is set. It is there from
+    the first byte until the end of the stream, an error, or `aclose`.
     """
 
     stream: ObjectStream[bytes]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import reprlib
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -170,5 +169,7 @@ def _place(path: Sequence[str | int]) -> str:
 
 def _quoted(key: str) -> str:
     """Printable everywhere: a key may hold lone surrogates and line breaks."""
+    import json
+
     shown = key if len(key) <= _KEY_SHOWN else key[:_KEY_SHOWN] + "..."
     return json.dumps(shown, ensure_ascii=False).encode(errors="backslashreplace").decode()
