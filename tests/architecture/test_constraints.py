@@ -14,9 +14,9 @@ LINES = (ROOT / "constraints.txt").read_text().splitlines()
 
 
 def required() -> Iterator[Requirement]:
-    """What the packages and the dev group ask for, packages of the workspace left out."""
-    workspace = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    lines: list[str] = list(workspace["dependency-groups"]["dev"])
+    """What the packages and the dependency groups ask for, packages of the workspace left out."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    lines: list[str] = [line for group in groups.values() for line in group if isinstance(line, str)]
     for path in ROOT.glob("packages/*/pyproject.toml"):
         project = tomllib.loads(path.read_text())["project"]
         for group in [project["dependencies"], *project.get("optional-dependencies", {}).values()]:

@@ -31,6 +31,7 @@ ARROWS = {
     PROTOCOL: set(),
     CORE: {PROTOCOL},
     "jumpstarter-testing": {PROTOCOL, CORE},
+    "jumpstarter-cli": {PROTOCOL, CORE},
     **dict.fromkeys(DRIVERS, {PROTOCOL, CORE} | DRIVERS),
 }
 

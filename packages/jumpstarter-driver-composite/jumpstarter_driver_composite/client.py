@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from jumpstarter.client import DriverClient
-from jumpstarter.client.base import StubDriverClient
 
 if TYPE_CHECKING:
     import click
@@ -20,17 +19,18 @@ class CompositeClient(DriverClient):
     def cli(self) -> click.Group:
         """A command per child that has one, under the child's name."""
         import click
-        from jumpstarter.client.decorators import driver_click_group
+        from jumpstarter.client.commands import children_group
 
-        @driver_click_group(self)
-        @click.option("--log-level", type=click.Choice(LOG_LEVELS, case_sensitive=False), help="Set the log level")
-        def base(log_level: str | None) -> None:
-            """Generic composite device"""
-            if log_level is not None:
+        def set_log_level(ctx: click.Context, param: click.Parameter, level: str | None) -> None:
+            if level is not None:
                 logging.basicConfig()
-                logging.getLogger().setLevel(log_level.upper())
+                logging.getLogger().setLevel(level.upper())
 
-        for name, child in self.children.items():
-            if hasattr(child, "cli") and not isinstance(child, StubDriverClient):
-                base.add_command(child.cli(), name)
-        return base
+        group = children_group(self, "Generic composite device")
+        levels = click.Choice(LOG_LEVELS, case_sensitive=False)
+        group.params.append(
+            click.Option(
+                ["--log-level"], type=levels, expose_value=False, callback=set_log_level, help="Set the log level"
+            )
+        )
+        return group

@@ -32,7 +32,9 @@ class Composite(CompositeInterface, Driver):
 
 @dataclass(kw_only=True)
 class Proxy(Driver):
-    """Stands for the driver at `ref`, a dotted path from the root of the tree such as `board.power`.
+    """Stands for another driver of the tree.
+
+    `ref`: its dotted path from the root of the tree, such as `board.power`.
 
     Clients see the target itself under a second name. On the exporter its attributes are the target's, once the tree
     has been listed; closing and resetting are left to the target's own place in the tree.

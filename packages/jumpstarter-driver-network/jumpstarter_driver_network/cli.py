@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -17,43 +17,47 @@ if TYPE_CHECKING:
     from .client import NetworkClient
 
 
+Address = dict[str, str | int]
+
+
 def network_group(client: NetworkClient) -> click.Group:
     """The command group for one client."""
     group = _empty_group(client)
 
-    @group.command()
+    @group.command(text=_host_port)
     @click.option("--address", default="localhost", show_default=True, help="Local address to listen on.")
     @click.argument("port", type=click.IntRange(0, 65535), default=0)
-    def forward_tcp(address: str, port: int) -> None:
+    def forward_tcp(address: str, port: int) -> Iterator[Address]:
         """Forward a local TCP port to the endpoint until Ctrl-C
 
         PORT is the local port to listen on, by default a free one. The address is printed.
         """
         adapter = TcpPortforwardAdapter(client=client, local_host=address, local_port=port)
         with _until_interrupt(), adapter as (host, listening):
-            _serve(f"[{host}]:{listening}" if ":" in host else f"{host}:{listening}")
+            yield {"host": host, "port": listening}
+            threading.Event().wait()
 
     @group.command()
     @click.argument("path", type=click.Path(), required=False)
-    def forward_unix(path: str | None) -> None:
+    def forward_unix(path: str | None) -> Iterator[str]:
         """Forward a local Unix socket to the endpoint until Ctrl-C
 
         PATH is the socket to listen on, by default one in a new private directory. The path is printed.
         """
         adapter = UnixPortforwardAdapter(client=client, path=path)
         with _until_interrupt(), adapter as listening:
-            _serve(str(listening))
+            yield str(listening)
+            threading.Event().wait()
 
     @group.command()
     @click.option("--host", is_flag=True, help="Print the host alone.")
     @click.option("--port", is_flag=True, help="Print the port alone.")
-    def address(host: bool, port: bool) -> None:
+    def address(host: bool, port: bool) -> str | int | None:
         """Print where the endpoint is, to connect to it without the exporter"""
         where = urlsplit(client.address())
         if host == port:
-            click.echo(where.netloc)
-        else:
-            click.echo(where.hostname if host else where.port)
+            return where.netloc
+        return where.hostname if host else where.port
 
     return group
 
@@ -66,9 +70,9 @@ def _empty_group(client: NetworkClient) -> click.Group:
     return base
 
 
-def _serve(listening: str) -> None:
-    click.echo(listening)
-    threading.Event().wait()
+def _host_port(address: Address) -> str:
+    host = address["host"]
+    return f"[{host}]:{address['port']}" if ":" in str(host) else f"{host}:{address['port']}"
 
 
 @contextmanager

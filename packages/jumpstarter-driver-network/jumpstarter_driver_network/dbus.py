@@ -21,7 +21,10 @@ from .unix import unix_stream
 
 @dataclass(kw_only=True)
 class DbusNetwork(NetworkInterface, Driver):
-    """The D-Bus message bus that the exporter used itself when it started; `kind` is system or session."""
+    """The D-Bus message bus that the exporter used itself when it started.
+
+    `kind`: system or session.
+    """
 
     kind: Literal["system", "session"]
     _address: str = field(init=False, repr=False)

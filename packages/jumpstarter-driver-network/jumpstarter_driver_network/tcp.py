@@ -19,8 +19,10 @@ CONNECT_S = 30.0
 
 @dataclass(kw_only=True)
 class TcpNetwork(NetworkInterface, Driver):
-    """A TCP endpoint that the exporter can reach: `host`, a name or an address, and `port`.
+    """A TCP endpoint that the exporter can reach.
 
+    `host`: a name or an address.
+    `port`: 1 to 65535.
     `enable_address`: whether clients may learn the address, to connect to it without the exporter.
     `connect_timeout`: seconds that connecting may take, name resolution included.
     """
@@ -42,6 +44,12 @@ class TcpNetwork(NetworkInterface, Driver):
     def address(self) -> str:
         """`tcp://host:port`; ValueError where `enable_address` is not true."""
         return published(url("tcp", self.host, self.port), self.enable_address)
+
+    @export
+    async def probe(self) -> None:
+        """Connect, and disconnect again: whether anything listens there."""
+        async with self.connect():
+            pass
 
     @exportstream
     @asynccontextmanager

@@ -71,8 +71,10 @@ class DatagramStream(ObjectStream[bytes]):
 
 @dataclass(kw_only=True)
 class UdpNetwork(NetworkInterface, Driver):
-    """A UDP endpoint that the exporter can reach: `host`, a name or an address, and `port`.
+    """A UDP endpoint that the exporter can reach.
 
+    `host`: a name or an address.
+    `port`: 1 to 65535.
     `enable_address`: whether clients may learn the address, to send to it without the exporter.
     """
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from anyio.abc import ObjectStream
-from jumpstarter.driver import Driver, exportstream
+from jumpstarter.driver import Driver, export, exportstream
 from jumpstarter.streams.sockets import ConnectedSocket
 
 from .interface import NetworkInterface, require_text
@@ -17,13 +17,22 @@ from .streams import cannot_connect, endpoint_stream
 
 @dataclass(kw_only=True)
 class UnixNetwork(NetworkInterface, Driver):
-    """A Unix stream socket on the exporter, at `path`."""
+    """A Unix stream socket on the exporter.
+
+    `path`: where the socket is.
+    """
 
     path: str
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_text(self, "path", self.path)
+
+    @export
+    async def probe(self) -> None:
+        """Connect, and disconnect again: whether anything listens there."""
+        async with self.connect():
+            pass
 
     @exportstream
     @asynccontextmanager

@@ -22,7 +22,8 @@ from .tcp import CONNECT_S
 class VsockNetwork(NetworkInterface, Driver):
     """A port of a virtual machine, or of its host, reached through AF_VSOCK.
 
-    `cid`: context identifier of the machine; 2 is the host. `port`: what listens there.
+    `cid`: context identifier of the machine; 2 is the host.
+    `port`: what listens there.
     """
 
     cid: int

@@ -22,7 +22,8 @@ from .websocket_stream import CLOSE_S, MESSAGE_BYTES, WebsocketStream
 class WebsocketNetwork(NetworkInterface, Driver):
     """A WebSocket server that the exporter can reach. Needs the extra `websocket`.
 
-    `url`: ws:// or wss://. `enable_address`: whether clients may learn the URL.
+    `url`: ws:// or wss://.
+    `enable_address`: whether clients may learn the URL.
     """
 
     url: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import count as counter
 from itertools import islice
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from jumpstarter.client import DriverClient
 
-from .common import PowerReading
-
 if TYPE_CHECKING:
     import click
+
+    from .common import PowerReading
 
 
 class PowerClient(DriverClient):
@@ -42,6 +42,8 @@ class PowerClient(DriverClient):
 
     def read(self) -> Generator[PowerReading, None, None]:
         """Measure: the readings, as the driver gives them. NotImplementedError where the driver cannot."""
+        from .common import PowerReading
+
         with closing(self.streamingcall("read")) as values:
             for value in values:
                 yield PowerReading.model_validate(value)
@@ -78,7 +80,7 @@ class PowerClient(DriverClient):
             """Power cycle"""
             self.cycle(wait)
 
-        @base.command()
+        @base.command(text=_as_text)
         @click.option(
             "--count",
             "-n",
@@ -93,14 +95,9 @@ class PowerClient(DriverClient):
             show_default=True,
             help="Seconds between measurements.",
         )
-        def read(count: int | None, interval: float) -> None:
+        def read(count: int | None, interval: float) -> Iterator[PowerReading]:
             """Read power measurements"""
-            readings = self.read() if count is None else islice(self._measure_on(interval), count or None)
-            for reading in readings:
-                click.echo(
-                    f"voltage={reading.voltage} V  current={reading.current} A  "
-                    f"apparent_power={reading.apparent_power} VA"
-                )
+            return self.read() if count is None else islice(self._measure_on(interval), count or None)
 
         if "rescue" in self.methods_description:
 
@@ -117,6 +114,10 @@ class PowerClient(DriverClient):
             if measurement:
                 time.sleep(interval)
             yield from self.read()
+
+
+def _as_text(reading: PowerReading) -> str:
+    return f"voltage={reading.voltage} V  current={reading.current} A  apparent_power={reading.apparent_power} VA"
 
 
 class VirtualPowerClient(PowerClient):

@@ -23,14 +23,17 @@ QUOTED_CHARACTERS = 1000
 
 @dataclass(kw_only=True)
 class CommandPower(PowerInterface, Driver):
-    """Runs `power_on`, `power_off`, `power_read` and `power_rescue`: a list of arguments, or a string for `/bin/sh -c`.
+    """Runs a command for each method: a list of arguments, or a string for `/bin/sh -c`.
 
+    `power_on`, `power_off`: the commands that switch the board.
+    `power_read`: the command that measures; it prints a reading per line: volts and amperes as `12.1 V 0.42 A` or
+    `12.1 0.42`, or JSON `{"voltage": 12.1, "current": 0.42}`.
+    `power_rescue`: the command that switches the board on in its rescue mode.
     `timeout`: seconds each of them may take; one that takes longer is ended with all its processes.
-    `cwd`, `env`: working directory, and what is added to the exporter's environment.
+    `cwd`: working directory of the commands; the exporter's own by default.
+    `env`: what is added to the exporter's environment.
 
-    Not zero is failure. `power_read` prints a reading per line: volts and amperes as `12.1 V 0.42 A` or `12.1 0.42`, or
-    JSON `{"voltage": 12.1, "current": 0.42}`. What a command leaves running on purpose, such as an emulator, must have
-    its output redirected.
+    Not zero is failure. What a command leaves running on purpose, such as an emulator, must have its output redirected.
     """
 
     power_on: str | list[str]

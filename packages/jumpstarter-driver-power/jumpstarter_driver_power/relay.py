@@ -24,7 +24,8 @@ def frame(channel: int, closed: bool) -> bytes:
 class SerialRelay(PowerInterface, Driver):
     """One channel of a relay board on a serial port; drivers for the other channels share the open port.
 
-    `port`: a device or any pyserial URL, at `baudrate`; opened by the first call, and again after it was unplugged.
+    `port`: a device or any pyserial URL; opened by the first call, and again after it was unplugged.
+    `baudrate`: bits per second that the board expects.
     `channel`: 1 to 255.
     `normally_closed`: the board is wired to the contact that conducts while the relay is at rest.
     """
@@ -66,16 +67,23 @@ class SerialRelay(PowerInterface, Driver):
         """NotImplementedError: these boards cannot measure."""
         yield self._measure()
 
+    @export
+    def probe(self) -> None:
+        """Open the port: whether the board is plugged in. No relay moves."""
+        self._port().write(b"")
+
     def _measure(self) -> PowerReading:
         raise NotImplementedError(f"the relay board on {self.port} cannot measure")
 
     def _switch(self, power: bool) -> None:
         self.logger.info("%s channel %d: power %s", self.port, self.channel, "on" if power else "off")
+        self._port().write(frame(self.channel, closed=power is not self.normally_closed))
+
+    def _port(self) -> ports.SharedPort:
         with self._lock:
             if self._shared is None:
                 self._shared = ports.acquire(self.port, self.baudrate)
-            shared = self._shared
-        shared.write(frame(self.channel, closed=power is not self.normally_closed))
+            return self._shared
 
 
 def _is_int(value: object) -> bool:

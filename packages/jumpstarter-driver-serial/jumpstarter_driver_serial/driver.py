@@ -32,8 +32,13 @@ class Serial(Driver):
     Opened on first use and kept open until `close`; what arrives while nobody is connected is kept (the newest 64 KiB)
     for the next connection. After an unplug the next use opens it again.
 
-    `url`, `baudrate`; `bytesize` 5 to 8, `parity` N, E, O, M or S, `stopbits` 1, 1.5 or 2.
-    `xonxoff`, `rtscts`: software and hardware flow control.
+    `url`: the device path or pyserial URL.
+    `baudrate`: bits per second.
+    `bytesize`: data bits, 5 to 8.
+    `parity`: N, E, O, M or S.
+    `stopbits`: 1, 1.5 or 2.
+    `xonxoff`: software flow control.
+    `rtscts`: hardware flow control.
     `check_present`: a device path must exist when the driver is made, else ConfigurationError.
     `cps`: characters per second to send at most.
     `disable_hupcl`: DTR stays up when the port is closed.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -42,6 +42,24 @@ async def repeat(*, client: DriverClient, times: int = 2) -> AsyncGenerator[str]
 
 
 RepeatAdapter = blocking(repeat)
+
+
+@asynccontextmanager
+async def grouped(*, client: DriverClient) -> AsyncGenerator[str]:
+    """With a task group around what it lends."""
+    async with anyio.create_task_group():
+        yield await client.call_async("echo", "a")
+
+
+def test_a_generator_that_is_closed_around_one_leaves_it_in_peace() -> None:
+    def echoes(client: DriverClient) -> Generator[str]:
+        with blocking(grouped)(client=client) as text:
+            yield text
+
+    with serve(Echo()) as client:
+        texts = echoes(client)
+        assert next(texts) == "a"
+        texts.close()
 
 
 def in_a_thread(client: DriverClient) -> str:

@@ -7,13 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jumpstarter.common.child import Child
+from jumpstarter.common.shell import with_commands
 from jumpstarter.common.utils import launch_shell
 from pexpect.fdpexpect import fdspawn
 
@@ -23,12 +26,21 @@ LAUNCH = """
 import os, sys
 if os.isatty(0):
     os.open(os.ttyname(0), os.O_RDWR)  # the first terminal that a session's leader opens becomes its own
-from jumpstarter.common.shell import launch_shell
+from jumpstarter.common.shell import Child, launch_shell
 sys.exit(launch_shell("/run/socket", "lab", [], True, False, command=tuple(sys.argv[1:]) or None))
 """
 
 Capture = pytest.CaptureFixture[str]
 Launch = Callable[..., dict[str, str]]
+StartShell = Callable[..., Any]
+
+COMPLETING = """#!/bin/sh
+case ${_J_COMPLETE-} in
+    '') echo "j runs $1." ;;
+    zsh_complete) printf 'plain\ncompleted\n_\n' ;;
+    *) echo plain,completed ;;
+esac
+"""
 
 
 @pytest.fixture
@@ -55,12 +67,16 @@ def test_environment_of_a_direct_connection(variables: Launch) -> None:
 
 
 def test_environment_of_a_lease(variables: Launch) -> None:
-    assert variables(unsafe=True, lease=LEASE, insecure=True, passphrase="pw") == {
+    files = {"ca": Path("ca.pem"), "certificate": Path("/c/cert.pem"), "key": Path("/c/key.pem")}
+    assert variables(unsafe=True, lease=LEASE, insecure=True, passphrase="pw", **files) == {
         "JUMPSTARTER_HOST": "board:8082",
         "JMP_DRIVERS_ALLOW": "UNSAFE",
         "_JMP_SUPPRESS_DRIVER_WARNINGS": "1",
         "JMP_GRPC_INSECURE": "1",
         "JMP_GRPC_PASSPHRASE": "pw",
+        "JMP_GRPC_CA": str(Path.cwd() / "ca.pem"),
+        "JMP_GRPC_CERT": "/c/cert.pem",
+        "JMP_GRPC_KEY": "/c/key.pem",
         "JMP_LEASE": "lease-1",
         "JMP_EXPORTER": "bench",
         "JMP_EXPORTER_LABELS": "a=1,b=2",
@@ -68,7 +84,8 @@ def test_environment_of_a_lease(variables: Launch) -> None:
 
 
 def test_a_shell_inside_a_shell(variables: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("JMP_LEASE", "JMP_EXPORTER", "JMP_EXPORTER_LABELS", "JMP_GRPC_PASSPHRASE", "JUMPSTARTER_HOST"):
+    own = ("LEASE", "EXPORTER", "EXPORTER_LABELS", *(f"GRPC_{one}" for one in ("PASSPHRASE", "CA", "INSECURE")))
+    for name in ("JUMPSTARTER_HOST", "JUMPSTARTER_GRPC_INSECURE", *(f"JMP_{one}" for one in own)):
         monkeypatch.setenv(name, "outer")
     monkeypatch.setenv("JMP_NAMESPACE", "kept")
     inner = variables()
@@ -146,44 +163,145 @@ def test_ctrl_c_on_a_terminal_comes_once() -> None:
         assert process.wait(30) == 5
 
 
-def test_bash_shows_where_it_is(tmp_path: Path) -> None:
-    launch = LAUNCH.replace('"lab"', repr("lab$(touch oops)"))
-    environment = {**os.environ, "SHELL": "/bin/bash", "HOME": str(tmp_path), "LANG": "C.UTF-8"}
-    with on_a_terminal(sys.executable, "-c", launch, env=environment, cwd=tmp_path) as (terminal, process):
-        for part in ("⚡", "lab??touch?oops?", "➤"):
-            terminal.expect_exact(part.encode())
-        terminal.sendline(b"echo host=$JUMPSTARTER_HOST.")
-        terminal.expect_exact(b"host=/run/socket.")
-        terminal.sendline(b"exit 3")
-        assert process.wait(30) == 3
-    assert not (tmp_path / "oops").exists()
-
-
-@pytest.mark.parametrize(
-    ("shell", "profiles", "arguments"),
-    [
-        ("bash", False, ["--norc", "--noprofile"]),
-        ("bash", True, []),
-        ("zsh", False, ["--no-rcs", "-o", "inc_append_history", "-o", "share_history"]),
-        ("zsh", True, ["-o", "inc_append_history", "-o", "share_history"]),
-        ("fish", False, ["--no-config", "--init-command", "function fish_prompt; ..."]),
-        ("fish", True, ["--init-command", "function fish_prompt; ..."]),
-        ("tcsh", False, []),
-    ],
-)
-def test_how_shells_are_started(
-    shell: str, profiles: bool, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+def test_shells_we_do_not_know_start_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
 ) -> None:
-    program = tmp_path / shell
-    program.write_text('#!/bin/sh\nfor argument in "$@"; do echo "$argument"; done\necho "PS1=$PS1"\nexit 9\n')
+    program = tmp_path / "tcsh"
+    program.write_text('#!/bin/sh\necho "$# arguments, $(env | grep -c ^PS1=) prompts"\nexit 9\n')
     program.chmod(0o755)
     monkeypatch.setenv("SHELL", str(program))
     monkeypatch.delenv("PS1", raising=False)
-    assert launch_shell("h:1", "lab", [], True, profiles) == 9
-    *given, prompt = capfd.readouterr().out.splitlines()
-    assert [one if len(one) < 30 else f"{one[:21]} ..." for one in given] == arguments
-    assert ("lab" in prompt) == (shell in ("bash", "zsh"))
-    assert ("lab" in "".join(given)) == (shell == "fish")
+    assert launch_shell("h:1", "lab", [], True, True) == 9
+    assert capfd.readouterr().out == "0 arguments, 0 prompts\n"
+
+
+PROFILES = {
+    "bash": (".bashrc", "OWN=mine"),
+    "zsh": (".zshrc", "OWN=mine"),
+    "fish": (".config/fish/config.fish", "set OWN mine"),
+    "sh": (".shrc", "OWN=mine"),
+}
+SHELLS = [pytest.param(name, marks=pytest.mark.peer(name), id=name) for name in PROFILES]
+
+
+@pytest.fixture
+def start_shell(tmp_path: Path) -> Iterator[StartShell]:
+    """Starts the user's shell on a terminal: in a home with start-up files, and with a `j` that completes its word."""
+    home, programs, runtime = tmp_path / "home", tmp_path / "programs", tmp_path / "run"
+    for directory in (home, programs, runtime):
+        directory.mkdir()
+    for file, text in PROFILES.values():
+        path = home / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    program = programs / "j"
+    program.write_text(COMPLETING)
+    program.chmod(0o755)
+    variables = {
+        "HOME": str(home),
+        "ENV": str(home / ".shrc"),
+        "LANG": "C.UTF-8",
+        "PATH": f"{programs}:/usr/bin:/bin",
+        "TERM": "xterm",
+        "XDG_RUNTIME_DIR": str(runtime),
+    }
+    with ExitStack() as stack:
+
+        def start(name: str, *, profiles: bool = False, context: str = "lab") -> tuple[fdspawn[bytes], Any]:
+            launch = LAUNCH.replace("True, False", f"True, {profiles}").replace('"lab"', repr(context))
+            shell = {**variables, "SHELL": f"/bin/{name}"}
+            return stack.enter_context(on_a_terminal(sys.executable, "-c", launch, env=shell, cwd=tmp_path))
+
+        yield start
+        assert list(runtime.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_the_prompt_shows_where_it_is(name: str, start_shell: StartShell, tmp_path: Path) -> None:
+    terminal, process = start_shell(name, context="lab$(touch oops)")
+    for part in ("⚡", "lab??touch?oops?", "➤"):
+        terminal.expect_exact(part.encode())
+    terminal.send(b'echo "host=$JUMPSTARTER_HOST. own=$OWN."\r')
+    terminal.expect_exact(b"host=/run/socket. own=.")
+    terminal.send(b"exit 3\r")
+    assert process.wait(30) == 3
+    assert not (tmp_path / "oops").exists()
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_a_shell_with_the_users_own_start_up_files(name: str, start_shell: StartShell) -> None:
+    terminal, process = start_shell(name, profiles=True)
+    terminal.expect_exact("➤".encode())
+    terminal.send(b'echo "own=$OWN. zdotdir=$ZDOTDIR."\r')
+    terminal.expect_exact(b"own=mine. zdotdir=.")
+    terminal.send(b"exit 4\r")
+    assert process.wait(30) == 4
+
+
+@pytest.mark.parametrize("name", [one for one in SHELLS if one.id != "sh"])
+def test_j_is_completed(name: str, start_shell: StartShell) -> None:
+    terminal, process = start_shell(name)
+    terminal.expect_exact("➤".encode())
+    terminal.send(b"j comp\t")
+    terminal.expect_exact(b"completed")
+    terminal.send(b"\r")
+    terminal.expect_exact(b"j runs completed.")
+    terminal.send(b"exit\r")
+    assert process.wait(30) == 0
+
+
+def test_zsh_files_where_zdotdir_leads(start_shell: StartShell, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "zsh").mkdir()
+    (home / ".zshenv").write_text("export ZDOTDIR=~/zsh\n")
+    (home / "zsh" / ".zshrc").write_text("OWN=elsewhere\n")
+    terminal, process = start_shell("zsh", profiles=True)
+    terminal.expect_exact("➤".encode())
+    terminal.send(b'echo "own=$OWN. zdotdir=$ZDOTDIR."\r')
+    terminal.expect_exact(f"own=elsewhere. zdotdir={home}/zsh.".encode())
+    terminal.send(b"exit\r")
+    assert process.wait(30) == 0
+
+
+def test_the_terminal_is_left_as_it_was(start_shell: StartShell) -> None:
+    """A shell that is killed leaves a terminal without echo, in the hands of a group that is gone."""
+    terminal, process = start_shell("bash")
+    before = termios.tcgetattr(terminal.fileno())
+    terminal.expect_exact("➤".encode())
+    terminal.send(b"stty -echo -icanon; kill -9 $$\r")
+    assert process.wait(30) == 128 + signal.SIGKILL
+    assert termios.tcgetattr(terminal.fileno()) == before
+
+
+def test_a_program_that_does_not_end_when_told_is_killed() -> None:
+    launch = LAUNCH.replace("True, False", "True, False, child=Child(end_seconds=0.2)")
+    command = [sys.executable, "-c", launch, "sh", "-c", "trap '' TERM HUP; echo ready; while :; do sleep 1; done"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGKILL
+
+
+def test_an_interactive_shell_ends_on_sigterm(start_shell: StartShell) -> None:
+    terminal, process = start_shell("bash")
+    terminal.expect_exact("➤".encode())
+    process.terminate()
+    assert process.wait(30) == 128 + signal.SIGHUP
+
+
+def test_hanging_up_before_the_program_starts() -> None:
+    child = Child()
+    child.hang_up()
+    assert launch_shell("h:1", "lab", [], True, False, command=("sleep", "60"), child=child) == 128 + signal.SIGHUP
+
+
+def test_j_is_found_beside_a_program_called_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "j").write_text("#!/bin/sh\n")
+    (tmp_path / "j").chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "jmp")])
+    assert with_commands({"PATH": "/usr/bin"}) == {"PATH": f"/usr/bin:{tmp_path}"}
+    assert with_commands({"PATH": str(tmp_path)}) == {"PATH": str(tmp_path)}
 
 
 def test_called_outside_the_main_thread() -> None:

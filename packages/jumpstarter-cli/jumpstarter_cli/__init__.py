@@ -1,0 +1,3 @@
+"""The commands `jmp` and `j`."""
+
+VERSION = "0.9.0+1"
