@@ -1,6 +1,6 @@
 # Every target that needs the environment makes it first; `make` alone prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak bench lint protocol constraints system-packages wheels clean all
+.PHONY: help setup demo test soak docs bench lint protocol constraints system-packages wheels clean all
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -29,8 +29,13 @@ test: lint system-packages $(PEER) ## everything that has to pass, under 15 minu
 soak: $(READY) system-packages ## the long runs
 	$(BIN)/python -m pytest -m soak -rP
 
-bench: $(READY) ## measure calls, streams and values against bare gRPC
+docs: $(READY) system-packages ## build the documentation site in dist/docs
+	@$(BIN)/python -m sphinx -W --keep-going -q -E -d dist/doctrees docs dist/docs
+	@echo "docs: dist/docs/index.html"
+
+bench: $(READY) ## measure calls, streams and values against bare gRPC, and commands against python -c pass
 	@$(BIN)/python benchmarks/bench.py
+	@$(BIN)/python benchmarks/startup.py
 
 lint: $(READY) ## ruff and mypy --strict
 	$(BIN)/ruff check .
@@ -53,4 +58,4 @@ clean: ## remove everything made here, .venv included
 	rm -rf .venv .peer dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-all: test demo wheels ## test, demo and wheels
+all: test demo docs wheels ## test, demo, docs and wheels
