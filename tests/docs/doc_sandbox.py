@@ -19,7 +19,7 @@ from typing import Self
 import pexpect
 from doc_blocks import Block
 from doc_terminal import DEADLINE, Background, keys_of, until_prompt
-from doc_transcript import Command, commands_of, matches
+from doc_transcript import ESCAPE, Command, commands_of, matches
 
 # The ports that the pages write; tests take free ones.
 PORT = re.compile(r"\b184\d\d\b")
@@ -155,6 +155,7 @@ class Sandbox:
             greeting = until_prompt(terminal, keys)
             assert matches(command.output, greeting), f"{block}: $ {command.line}\n{greeting}"
             for typed in command.typed:
+                assert f"⚡{self._free(typed.context)} " in ESCAPE.sub("", str(terminal.after)), str(block)
                 terminal.sendline(typed.line)
                 shown = until_prompt(terminal, keys, end=typed is command.typed[-1]).partition("\n")[2]
                 assert matches(typed.output, shown), f"{block}: {typed.line}\n{shown}\nand not\n" + "\n".join(

@@ -18,9 +18,13 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b\][^\x07]*\x07|\x1b[=>]")
 
 @dataclass
 class Command:
-    """One command of a block, what it prints, and what is typed in the shell that it opens."""
+    """One command of a block, what it prints, and what is typed in the shell that it opens.
+
+    `context`: what the prompt of a `jmp shell` shows of it.
+    """
 
     line: str
+    context: str = field(default="", kw_only=True)
     output: list[str] = field(default_factory=list)
     typed: list[Command] = field(default_factory=list)
 
@@ -35,7 +39,7 @@ def commands_of(block: Block) -> list[Command]:
         assert commands, f"{block}: a console block begins with a command"
         command = commands[-1]
         if prompt := PROMPT.match(line):
-            command.typed.append(Command(prompt["command"]))
+            command.typed.append(Command(prompt["command"], context=prompt["name"]))
         elif not command.output and not command.typed and (line.startswith("> ") or command.line.endswith("\\")):
             command.line += "\n" + line.removeprefix("> ")
         else:
