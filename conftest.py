@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, settings
 CI = os.environ.get("CI", "").lower() in {"1", "true"}
 PACKAGES = sorted(path.name for path in Path(__file__).parent.glob("packages/*/jumpstarter*") if path.is_dir())
 
+# The tests start a thousand programs of ours, and each would compile all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Daemons such as ser2net live where an ordinary user's PATH does not look.
 os.environ["PATH"] += os.pathsep + os.pathsep.join(["/usr/local/sbin", "/usr/sbin", "/sbin"])
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import os
 import select
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import click
+
+from .interrupts import interruptible
 
 FAILED = 1
 USAGE = 2
@@ -30,7 +28,7 @@ def run_command(command: Callable[[], Any], *, usage_code: int = USAGE) -> NoRet
     gc.set_threshold(_GARBAGE_OBJECTS)
     _open_closed_streams()
     try:
-        with _interrupted_by_sigterm():
+        with interruptible():
             result = command()
         code = result if isinstance(result, int) and not isinstance(result, bool) else 0
         sys.stdout.flush()
@@ -138,30 +136,6 @@ def _open_closed_streams() -> None:
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None and os.open(os.devnull, os.O_RDWR) == number:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 - open to the end
-
-
-@contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM is as Ctrl-C, so that what a command has open is closed on the way out."""
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _interrupt)
-    # While the interpreter ends there is nothing left to clean up.
-    atexit.register(_die_of_signals)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _die_of_signals() -> None:
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _is_broken(file: Any) -> bool:

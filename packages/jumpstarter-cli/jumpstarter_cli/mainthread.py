@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from queue import SimpleQueue
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TypeVar
 
@@ -33,9 +33,17 @@ class MainThread:
         with background_portal() as portal, _heeded(portal.call(_running_loop), on_signal):
             future = portal.start_task_soon(work)
             future.add_done_callback(lambda _: self._jobs.put(None))
-            while (job := self._jobs.get()) is not None:
+            while (job := self._next_job()) is not None:
                 job()
             return future.result()
+
+    def _next_job(self) -> Job | None:
+        from jumpstarter.streams.portal import LISTEN_SECONDS
+
+        while True:
+            # Not for longer: see `wait_for` of streams.portal, which has the same to do.
+            with suppress(Empty):
+                return self._jobs.get(timeout=LISTEN_SECONDS)
 
     async def run(self, function: Callable[[], T]) -> T:
         """Call `function` in the main thread."""

@@ -90,6 +90,7 @@ class ShellSession:
         return self._code
 
     async def _attached(self, access: Access, everything: anyio.CancelScope) -> None:
+        failure = ""
         async with AsyncExitStack() as stack:
             stub, report = await stack.enter_async_context(
                 open_stub(
@@ -110,9 +111,10 @@ class ShellSession:
             self._stage = _skipper(everything, access)
             if not self._lost and await client.end_session_async():
                 failure = await _failure_at_the_end(monitor)
-                if failure:
-                    tell(f"Error: {failure}", error=True)
-                    self._code = code or FAILED
+        # Now that the log has been shown to its end: the last line is the one that counts.
+        if failure:
+            tell(f"Error: {failure}", error=True)
+            self._code = code or FAILED
 
     async def _with_child(self, monitor: StatusMonitor, launch: Callable[[], int]) -> int:
         """Run the child in the main thread; when the exporter is lost, it is told to end."""

@@ -16,6 +16,7 @@ from anyio.abc import ObjectStream
 from anyio.from_thread import BlockingPortal
 from jumpstarter.client import DriverClient
 from jumpstarter.streams.common import forward_stream
+from jumpstarter.streams.portal import wait_for
 
 CHUNK_BYTES = 64 * 1024
 ENDING_SECONDS = 10.0
@@ -112,7 +113,7 @@ def _run(portal: BlockingPortal, work: Callable[[], Awaitable[None]]) -> None:
 
     future = portal.start_task_soon(run)
     try:
-        future.result()
+        wait_for(future)
     finally:
         future.cancel()
         ended.wait(ENDING_SECONDS)

@@ -46,7 +46,7 @@ MIRROR = """
                     "files": sorted(n for n in os.listdir("/proc/self/fd") if int(n) < 3),
                     "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
                     "ignored": handled,
-                    "interrupt": str(signal.getsignal(signal.SIGINT)),
+                    "interrupt": signal.getsignal(signal.SIGINT).__qualname__,
                     "log": [logging.getLogger().level, len(logging.getLogger().handlers)],
                     "session": os.getsid(0) == os.getsid(os.getppid()),
                     "group": os.getpgrp() == os.getpgid(os.getppid()),

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# How long a signal may go unheard.
+LISTEN_SECONDS = 0.5
+
 
 def loop_is_running() -> bool:
     """Whether this thread runs an event loop, which a blocking call would stop."""
@@ -53,6 +56,20 @@ def run_soon(portal: BlockingPortal, func: Callable[[], None]) -> bool:
     return True
 
 
+def wait_for(future: Future[T]) -> T:
+    """The result of `future`, as its `result()` gives it; a signal that comes just as the waiting begins is heard, too.
+
+    CPython looks for signals before a thread waits and when one wakes it, but not in between: it would hear of that
+    signal only at the end of the waiting.
+    """
+    while True:
+        try:
+            return future.result(LISTEN_SECONDS)
+        except TimeoutError:
+            if future.done():
+                return future.result()
+
+
 class Entered(AbstractContextManager[T]):
     """An async context manager on the loop of `portal`, for a with statement in another thread.
 
@@ -69,7 +86,7 @@ class Entered(AbstractContextManager[T]):
     def __enter__(self) -> T:
         self._task = _start(self._portal, self._name, self._hold)
         try:
-            return self._ready.result()
+            return wait_for(self._ready)
         except BaseException as error:
             self._task.cancel()
             if isinstance(error, CancelledError):
@@ -142,7 +159,7 @@ def _start(portal: BlockingPortal, name: str, func: Callable[..., Awaitable[T]],
 
 def _result(future: Future[T], name: str) -> T:
     try:
-        return future.result()
+        return wait_for(future)
     except CancelledError:
         raise _closed(name) from None
     except BaseException:
