@@ -20,8 +20,8 @@ from jumpstarter.config.env import (
     JMP_GRPC_PASSPHRASE,
     JMP_LEASE,
     JMP_SUPPRESS_DRIVER_WARNINGS,
-    JUMPSTARTER_GRPC_INSECURE,
     JUMPSTARTER_HOST,
+    OF_ONE_SESSION,
     PATH,
     SHELL,
     UNSAFE,
@@ -33,20 +33,6 @@ from .child import NOT_EXECUTABLE, NOT_FOUND, Child
 
 __all__ = ["NOT_EXECUTABLE", "NOT_FOUND", "Child", "launch_shell", "with_commands"]
 
-# What an outer shell may have set for another exporter.
-_OF_ONE_SESSION = frozenset(
-    {
-        JMP_LEASE,
-        JMP_EXPORTER,
-        JMP_EXPORTER_LABELS,
-        JMP_GRPC_CA,
-        JMP_GRPC_CERT,
-        JMP_GRPC_INSECURE,
-        JMP_GRPC_KEY,
-        JMP_GRPC_PASSPHRASE,
-        JUMPSTARTER_GRPC_INSECURE,
-    }
-)
 _COMMAND = "j"
 
 
@@ -103,7 +89,7 @@ def with_commands(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _inherited(here: Environment) -> dict[str, str]:
-    return {name: text for name, text in here.variables.items() if name not in _OF_ONE_SESSION}
+    return {name: text for name, text in here.variables.items() if name not in OF_ONE_SESSION}
 
 
 def _described(lease: Any) -> dict[str, str | None]:

@@ -130,6 +130,21 @@ DEBIAN_FRONTEND = "DEBIAN_FRONTEND"
 #: `0` in hooks, for the same reason.
 GIT_TERMINAL_PROMPT = "GIT_TERMINAL_PROMPT"
 
+# What tells a program of one session; a shell or hook of another one must not inherit it.
+OF_ONE_SESSION = frozenset(
+    {
+        JMP_EXPORTER,
+        JMP_EXPORTER_LABELS,
+        JMP_GRPC_CA,
+        JMP_GRPC_CERT,
+        JMP_GRPC_INSECURE,
+        JMP_GRPC_KEY,
+        JMP_GRPC_PASSPHRASE,
+        JMP_LEASE,
+        JUMPSTARTER_GRPC_INSECURE,
+    }
+)
+
 UNSAFE = "UNSAFE"
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})

@@ -22,18 +22,11 @@ from jumpstarter.config.env import (
     DEBIAN_FRONTEND,
     GIT_TERMINAL_PROMPT,
     JMP_DRIVERS_ALLOW,
-    JMP_EXPORTER,
-    JMP_EXPORTER_LABELS,
     JMP_EXPORTER_PASSPHRASE,
-    JMP_GRPC_CA,
-    JMP_GRPC_CERT,
-    JMP_GRPC_INSECURE,
-    JMP_GRPC_KEY,
-    JMP_GRPC_PASSPHRASE,
-    JMP_LEASE,
     JUMPSTARTER_HOST,
     LEASE_NAME,
     NOTIFY_SOCKET,
+    OF_ONE_SESSION,
     PATH,
     PS1,
     TERM,
@@ -47,24 +40,8 @@ from jumpstarter.driver.workers import POOL
 from .hook_process import NOT_EXECUTABLE, CannotRun, HookProcess, Order
 from .processes import signal_name
 
-# What an outer shell has set for another session, and what is between this process and its service manager.
-_NOT_PASSED_ON = frozenset(
-    {
-        JMP_EXPORTER,
-        JMP_EXPORTER_LABELS,
-        JMP_EXPORTER_PASSPHRASE,
-        JMP_GRPC_CA,
-        JMP_GRPC_CERT,
-        JMP_GRPC_INSECURE,
-        JMP_GRPC_KEY,
-        JMP_GRPC_PASSPHRASE,
-        JMP_LEASE,
-        NOTIFY_SOCKET,
-        PS1,
-        WATCHDOG_PID,
-        WATCHDOG_USEC,
-    }
-)
+# What an outer shell has set, and what is between this process and its service manager.
+_NOT_PASSED_ON = OF_ONE_SESSION | {JMP_EXPORTER_PASSPHRASE, NOTIFY_SOCKET, PS1, WATCHDOG_PID, WATCHDOG_USEC}
 
 
 @dataclass(frozen=True)
