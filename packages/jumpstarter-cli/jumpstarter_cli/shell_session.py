@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # For an exporter to be done with a lease, and to be ready where no hook is running, in seconds.
 END_SECONDS = 300.0
 READY_SECONDS = 300.0
+# For an exporter to show that it has heard of the end of a lease, before it is asked again, in seconds.
+ASK_SECONDS = 2.0
 
 _RUNNING_HOOK = frozenset({ExporterStatus.BEFORE_LEASE_HOOK, ExporterStatus.AFTER_LEASE_HOOK})
 _SETTLED = frozenset({ExporterStatus.LEASE_READY, ExporterStatus.BEFORE_LEASE_HOOK_FAILED, ExporterStatus.OFFLINE})
@@ -109,8 +111,8 @@ class ShellSession:
             code = await self._with_child(monitor, lambda: self._launch(access, report, self._child))
             self._code = FAILED if self._lost else code
             self._stage = _skipper(everything, access)
-            if not self._lost and await client.end_session_async():
-                failure = await _failure_at_the_end(monitor)
+            if not self._lost:
+                failure = await _failure_at_the_end(client, monitor)
         # Now that the log has been shown to its end: the last line is the one that counts.
         if failure:
             tell(f"Error: {failure}", error=True)
@@ -179,9 +181,21 @@ async def _ready(monitor: StatusMonitor) -> None:
     _show_warning(monitor)
 
 
-async def _failure_at_the_end(monitor: StatusMonitor) -> str:
-    """Wait for the end of the lease; what went wrong with it."""
-    status = await monitor.wait_for_any_of(_ENDED | {ExporterStatus.AFTER_LEASE_HOOK}, END_SECONDS)
+async def _failure_at_the_end(client: AsyncDriverClient, monitor: StatusMonitor) -> str:
+    """End the lease, where it is this client's to end, and wait until that is done; what went wrong with it."""
+    status = None
+    told = False
+    with anyio.move_on_after(END_SECONDS):
+        # Asked again: an exporter that has crashed and started anew knows nothing of the first time.
+        while await client.end_session_async():
+            status = await monitor.wait_for_any_of(_ENDED | {ExporterStatus.AFTER_LEASE_HOOK}, ASK_SECONDS)
+            if status is not None or monitor.connection_lost or monitor.unsupported:
+                break
+            if not told:
+                _notice("Waiting for the exporter to end the lease (Ctrl-C skips it)")
+            told = True
+        else:
+            return ""
     if status is ExporterStatus.AFTER_LEASE_HOOK:
         _notice(f"Waiting for the exporter: {monitor.status_message} (Ctrl-C skips it)")
         status = await monitor.wait_for_any_of(_ENDED, END_SECONDS)

@@ -390,6 +390,34 @@ class TestReloading:
         assert service.worker().pid == before
         assert service.stop() == 0
 
+    def test_a_file_that_breaks_before_the_client_has_left(
+        self, tmp_path: Path, run: Callable[..., Service], connect: Callable[..., Any]
+    ) -> None:
+        service = run()
+        port = service.port()
+        before = service.worker().pid
+        with connect(port) as client, client.log_stream():
+            service.send(signal.SIGHUP)
+            service.until("reloading when the present lease has ended")
+            write(tmp_path / "x.yaml", EXPORTER.replace("MockPower", "MockPowr"))
+        service.until(r"not reloaded, the exporter goes on as it was: .*MockPowr")
+        with connect(port) as client, client.log_stream():
+            client.power.on()
+        assert service.worker().pid == before
+        assert service.stop() == 0
+
+    def test_while_a_client_is_lost(
+        self, tmp_path: Path, run: Callable[..., Service], connect: Callable[..., Any]
+    ) -> None:
+        service = run(text=f"{EXPORTER}    clientLost: {{run: [power.off], grace: 1}}\n")
+        with connect(service.port()) as client, client.log_stream():
+            client.power.on()
+        service.send(signal.SIGHUP)
+        service.until("reloading when the present lease has ended")
+        service.until("the client was lost: power.off was called")
+        service.port()
+        assert service.stop() == 0
+
     def test_a_certificate_with_mistakes(self, tmp_path: Path, run: Callable[..., Service]) -> None:
         pair = Authority(tmp_path).issue()
         service = run(how=("--tls-cert", "server.pem", "--tls-key", "server.key"))

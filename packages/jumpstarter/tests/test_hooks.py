@@ -122,6 +122,11 @@ async def test_a_terminal_and_a_session_of_its_own(lines: Lines) -> None:
     assert lines.all == ["True True True 120 24", "False True"]
 
 
+async def test_a_hook_may_take_months(lines: Lines) -> None:
+    await run("sleep 0.1; echo done", timeout=9_000_000)
+    assert lines.all == ["done"]
+
+
 async def test_lines_come_while_the_hook_runs(lines: Lines, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

@@ -47,6 +47,10 @@ class RecordingLink:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.statuses: list[str] = []
+
+    def status(self, text: str) -> None:
+        self.statuses.append(text)
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args: self.told.append(name) if name not in ("own", "disown") else None
@@ -269,6 +273,14 @@ class TestDirect:
                 assert await client.end_session_async()
             assert await asyncio.wait_for(task, 10) == 0
             assert link.told == ["ready", "finish", "stopping"]
+            assert link.statuses == [
+                "Running beforeLease hook",
+                "Ready for commands",
+                "Running afterLease hooks",
+                "Available for new lease",
+                "Available for new lease",
+                "Exporter shutting down",
+            ]
 
     async def test_safe_calls_are_checked_before_serving(self, tmp_path: Path) -> None:
         for call, told in (("power.of", "of"), ("pwer.off", "pwer")):
@@ -321,3 +333,19 @@ def test_whatever_happens_when_a_life_ends_after_stop(before: str, after: str, f
             assert failed or run.state is State.STOPPED
 
     asyncio.run(live())
+
+
+@pytest.mark.parametrize("cut", [Event.ENDED, Event.STOP])
+@pytest.mark.parametrize("turns", range(10))
+async def test_an_end_in_the_same_moment_as_the_before_hooks_still_has_its_after_hook(turns: int, cut: Event) -> None:
+    """`turns`: of the event loop, from the lease's begin to the end."""
+    async with Session(root_device=Nothing()) as session:
+        run = LeaseRun(session, LeaseTerms(after=Hook("afterLease", "exit 3", None, 10, "exit")))
+        life = asyncio.ensure_future(run.run())
+        await asyncio.sleep(0)
+        run.begin()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        run.post(cut)
+        ended = await asyncio.wait_for(life, 10)
+    assert ended is State.FAILED

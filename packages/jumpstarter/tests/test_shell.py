@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from typing import Any
 
 import pytest
 from jumpstarter.common.child import Child
+from jumpstarter.common.prompts import start
 from jumpstarter.common.shell import with_commands
 from jumpstarter.common.utils import launch_shell
+from jumpstarter.config.env import environment
 from pexpect.fdpexpect import fdspawn
 
 DUMP = "import json, os; print(json.dumps(dict(os.environ)))"
@@ -312,3 +315,10 @@ def test_called_outside_the_main_thread() -> None:
         "thread = threading.Thread(target=run); thread.start(); thread.join(); raise SystemExit(result[0])\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bashrc").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / "bashrc"))):
+        start("bash", "lab", False, tmp_path, environment())

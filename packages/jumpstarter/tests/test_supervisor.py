@@ -295,6 +295,8 @@ def test_errors_that_a_person_can_mend_are_final(start: Start) -> None:
         ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by signal 9 (SIGKILL)"),
         ("os.abort()", "was killed by signal 6 (SIGABRT)"),
         ("raise LookupError('board')", "ended with an error of its own"),
+        ("link.ready()\nos._exit(5)", "ended out of turn with code 5"),
+        ("link.ready()\nos._exit(0)", "ended out of turn with code 0"),
         ("return 0", "ended before it was ready"),
     ],
 )

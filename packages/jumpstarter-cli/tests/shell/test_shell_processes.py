@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,26 @@ class TestTheExporterIsLost:
         assert process.returncode == 1
         assert out == "hung up\n"
         assert "Error: the connection to the exporter is lost" in err
+        gone(process.pid)
+
+    def test_crashed_and_started_anew(self, bench: Any, gone: Gone) -> None:
+        """While it is down, the command ends."""
+        os.mkfifo(bench.home / "go")
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"127.0.0.1:{server.getsockname()[1]}"
+        service = bench.serve(bench.file(HOOKS % ("true", "true")), "--tls-grpc-listener", address)
+        process = bench.shell(["--tls-grpc", address, "--tls-grpc-insecure"], "sh", "-c", "read line < go; exit 6")
+        eventually(lambda: child_of(process, "sh"), timeout=20)
+        worker = worker_of(service.process)
+        service.process.send_signal(signal.SIGSTOP)
+        worker.kill()
+        (bench.home / "go").write_text("on\n")
+        assert any("Waiting for the exporter to end the lease (Ctrl-C skips it)" in line for line in process.stderr)
+        service.process.send_signal(signal.SIGCONT)
+        process.communicate(timeout=60)
+        assert process.returncode == 6
+        assert (bench.home / "done").exists()
+        assert service.stop() == 0
         gone(process.pid)
 
 

@@ -92,5 +92,8 @@ def _completion(shell: str) -> str:
 
 
 def _write(path: Path, text: str) -> str:
-    path.write_text(text, encoding="utf-8")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:  # of a full disk it does not say where that is
+        raise OSError(error.errno, error.strerror, str(path)) from None
     return os.fspath(path)

@@ -94,7 +94,8 @@ async def run_exporter(
         async def heed() -> None:
             async for number in received:
                 if exporter is not None:
-                    await exporter.heed(number)
+                    # Beside this: a look at the files on a slow disk keeps no other signal waiting.
+                    group.start_soon(exporter.heed, number)
                     continue
                 if number != signal.SIGHUP:
                     link.finish()
@@ -144,7 +145,10 @@ class _Direct:
         """Serve lease after lease; gives the exit code when there is to be no other."""
         while True:
             accepted = await self._run.lease("direct")
-            if self._run.state in FINAL or self._draining or self._exit_on_lease_end or not accepted:
+            if self._run.state in FINAL or self._exit_on_lease_end or not accepted:
+                break
+            # The files may have changed since they were found to be sound.
+            if self._draining and await self._can_start_anew():
                 break
         self._run.post(Event.STOP)
         if await self._run.stopped() is State.FAILED or not accepted:
@@ -163,16 +167,25 @@ class _Direct:
             self._run.post(Event.STOP)
 
     async def _drain(self) -> None:
+        self._link.reloading()
+        if not await self._can_start_anew():
+            return
+        logger.info("reloading when the present lease has ended")
+        self._draining = True
+        # A lost client's grace ends by itself, and in a way of its own.
+        if not self._session.presence.anybody and self._run.state is not State.CLIENT_LOST:
+            self._run.post(Event.ENDED)
+
+    async def _can_start_anew(self) -> bool:
+        """Whether the files are sound; where they are not, the exporter is to go on as it is."""
         try:
             await Allowance().run(self._recheck)
         except (JumpstarterException, OSError) as error:
             logger.error("not reloaded, the exporter goes on as it was: %s", error)
-            return
-        logger.info("reloading when the present lease has ended")
-        self._link.reloading()
-        self._draining = True
-        if not self._session.presence.anybody:
-            self._run.post(Event.ENDED)
+            self._draining = False
+            self._link.ready()
+            return False
+        return True
 
     def _client_changed(self, present: bool) -> None:
         if self._run.terms.heed_clients:

@@ -47,7 +47,9 @@ async def serve_unix(session: Any, limits: Limits, *, interceptors: Sequence[Any
         try:
             server.add_insecure_port(unix_target(path))
         except RuntimeError as error:
-            raise ConfigurationError(f"cannot listen on the Unix socket {path}: {error}") from None
+            reason = _try_to_listen(socket.AF_UNIX, path)
+            why = reason.strerror if reason is not None else error
+            raise ConfigurationError(f"cannot listen on the Unix socket {path}: {why}") from None
         async with _running(server):
             yield path
 

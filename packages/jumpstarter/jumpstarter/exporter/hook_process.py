@@ -26,6 +26,8 @@ _TERMINATE_SECONDS = 3.0
 _KILL_SECONDS = 5.0
 # How often to look for the end of processes where the system does not announce it, in seconds.
 _LOOK_SECONDS = 0.05
+# The longest that one look takes, in seconds: the system's clock for it ends after 24 days.
+_LONGEST_LOOK_SECONDS = 3600.0
 # How long killed processes may take to vanish, in seconds; zombies that nobody reaps never do.
 _VANISH_SECONDS = 1.0
 _READ_BYTES = 65536
@@ -167,8 +169,8 @@ class _Watch:
             size += len(data)
 
     def _ready(self, seconds: float) -> set[int]:
-        longest = seconds if self._end is not None else min(seconds, _LOOK_SECONDS)
-        ready: set[int] = {file for file, _ in self._poll.poll(longest * 1000)}
+        longest = _LONGEST_LOOK_SECONDS if self._end is not None else _LOOK_SECONDS
+        ready: set[int] = {file for file, _ in self._poll.poll(min(seconds, longest) * 1000)}
         if self._end is None:
             self.over = self._process.poll() is not None
         return ready

@@ -81,7 +81,8 @@ class LeaseRun:
         self.terms = terms
         self._release = release
         self._link = link
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        # With the work that an event is the outcome of.
+        self._events: asyncio.Queue[tuple[Event, asyncio.Task[None] | None]] = asyncio.Queue()
         self._changed = asyncio.Condition()
         self._over = asyncio.Event()
         self._refused = False
@@ -91,7 +92,7 @@ class LeaseRun:
 
     def post(self, event: Event) -> None:
         """Something has happened; on the event loop."""
-        self._events.put_nowait(event)
+        self._events.put_nowait((event, None))
 
     async def stopped(self) -> State:
         """Wait for the end of the life; gives the final state."""
@@ -128,7 +129,11 @@ class LeaseRun:
         deadline = self.terms.grace if STAYS[self.state].deadline is Deadline.GRACE else None
         try:
             async with asyncio.timeout(deadline):
-                return await self._events.get()
+                while True:
+                    event, work = await self._events.get()
+                    # Work may have been done just before it was cancelled.
+                    if work is None or work is self._work:
+                        return event
         except TimeoutError:
             return Event.GRACE_OVER
 
@@ -165,6 +170,8 @@ class LeaseRun:
             what = f"(on_failure={self.failure.hook.on_failure}{ending})"
             message = f"{self.failure.hook.name} hook failed {what}: {_told(self.failure)}"
         self._session.update_status(status, message)
+        if self._link is not None:
+            self._link.status(message)
 
     def _hook(self, work: list[Effect]) -> Hook | None:
         return self.terms.before if Effect.RUN_BEFORE_HOOK in work else self.terms.after
@@ -176,7 +183,7 @@ class LeaseRun:
             elif effect is Effect.RELEASE:
                 await self._tell_release()
             else:
-                self.post(await self._run_hook(self._hook([effect])))
+                self._conclude(await self._run_hook(self._hook([effect])))
 
     async def _run_hook(self, hook: Hook | None) -> Event:
         if hook is None:
@@ -193,7 +200,7 @@ class LeaseRun:
         except TimeoutError:
             self.failure = HookFailed(hook, None)
         except Exception as error:
-            log.exception("the hook could not be run")
+            log.debug("the hook could not be run", exc_info=True)
             self.failure = HookFailed(hook, 1, f"{type(error).__name__}: {error}")
         else:
             return Event.HOOK_PASSED
@@ -223,7 +230,10 @@ class LeaseRun:
                 await self._release()
         except Exception as error:
             logger.error("releasing the lease failed: %s: %s", type(error).__name__, error)
-        self.post(Event.RELEASED)
+        self._conclude(Event.RELEASED)
+
+    def _conclude(self, outcome: Event) -> None:
+        self._events.put_nowait((outcome, asyncio.current_task()))
 
     async def _idle(self) -> None:
         """Wait for the work of earlier steps."""

@@ -67,9 +67,9 @@ class Link:
         """What it leaves in this session is to be ended after it."""
         self._tell("clear")
 
-    def crash(self) -> None:
-        """The exit that follows comes of an error in the program."""
-        self._tell("crash")
+    def done(self) -> None:
+        """The exit that follows is in good order, whatever its code; one without this is a crash."""
+        self._tell("done")
 
     def _is_read(self) -> bool:
         (unread,) = struct.unpack("i", fcntl.ioctl(self._pipe, termios.FIONREAD, struct.pack("i", 0)))

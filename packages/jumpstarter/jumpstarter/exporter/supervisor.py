@@ -60,10 +60,10 @@ def run_guarded(work: Work) -> int:
 def supervise(work: Work) -> int:
     """Run `work` in a worker process, and again in a new one after its exit with 0 and after a crash.
 
-    A crash is a signal's work, or an exception other than JumpstarterException. Other exit codes are final, and so is
-    0 when it comes after `Link.finish`. SIGTERM, SIGINT and SIGQUIT stop: 0 after a graceful end, 128+N where a second
-    signal N cuts it short. SIGHUP is passed on, unless the terminal is gone: that stops. 1 after too many failures.
-    In the worker this does not return. RuntimeError where this process has threads.
+    A crash is a signal's work, an exception other than JumpstarterException, or an exit that `work` knows nothing of.
+    Other exit codes are final, and so is 0 when it comes after `Link.finish`. SIGTERM, SIGINT and SIGQUIT stop: 0 after
+    a graceful end, 128+N where a second signal N cuts it short. SIGHUP is passed on, unless the terminal is gone: that
+    stops. 1 after too many failures. In the worker this does not return. RuntimeError where this process has threads.
     """
     return _Supervisor(work).run()
 
@@ -84,7 +84,7 @@ class _Supervisor:
         self._told_to_stop: float | None = None
         self._told_to_reload = False
         # What the present worker has reported.
-        self._ready = self._finished = self._crashed = False
+        self._ready = self._finished = self._done = False
 
     def run(self) -> int:
         with self._guard:
@@ -99,15 +99,15 @@ class _Supervisor:
 
     def _one_worker(self) -> int | None:
         """The final exit code, None when another worker is to follow."""
-        self._ready = self._finished = self._crashed = self._told_to_reload = False
+        self._ready = self._finished = self._done = self._told_to_reload = False
         self._guard.start(self._in_worker, self._notifier.watchdog_seconds)
         self._beat_while(_START_SECONDS, lambda: self._guard.ended is None and not self._ready)
         while (ended := self._guard.ended) is None:
             self._guard.step()
-        self._guard.clear(whole_session=self._crashed or ended.signal is not None)
+        self._guard.clear(whole_session=not self._done or ended.signal is not None)
         if self._told_to_stop is not None:
             return self._code_of_stop(ended)
-        if ended.code is not None and not self._crashed and (ended.code != 0 or self._finished):
+        if ended.code is not None and self._done and (ended.code != 0 or self._finished):
             return ended.code
         if self._is_new_start(ended):
             self._restarts.forget_failures()
@@ -118,32 +118,34 @@ class _Supervisor:
         # Between the guard and the service manager only.
         forget(NOTIFY_SOCKET, WATCHDOG_PID, WATCHDOG_USEC)
         try:
-            return self._work(link)
-        except JumpstarterException:
+            code = self._work(link)
+        except (JumpstarterException, SystemExit):
+            link.done()
             raise
         except KeyboardInterrupt:
-            return 0
+            code = 0
         except Exception as error:
             _logger().error("unexpected %s: %s", type(error).__name__, error)
             _logger().debug("where it was raised:", exc_info=True)
-            link.crash()
             return _FAILED
+        link.done()
+        return code
 
     def _code_of_stop(self, ended: Ended) -> int:
         if ended.code is not None:
-            return ended.code
+            return ended.code if self._done else _FAILED
         # Before a worker is ready, it may know no better way to stop.
         return 0 if not self._ready and ended.signal in STOP_SIGNALS else _after_signal(ended)
 
     def _is_new_start(self, ended: Ended) -> bool:
         """Whether the worker ended in order to be followed by another one."""
         if ended.code == 0:
-            return not self._crashed and (self._ready or self._told_to_reload)
+            return self._done and (self._ready or self._told_to_reload)
         return ended.signal == signal.SIGHUP and self._told_to_reload
 
     def _after_failure(self, ended: Ended) -> int | None:
         delay = self._restarts.after_failure(ended.seconds)
-        how = _how(ended, self._crashed)
+        how = _how(ended, crashed=not self._done)
         if delay is None:
             failures = f"{self._restarts.failures} times in a row within {self._restarts.window:g} seconds of a start"
             message = f"giving up: the exporter failed {failures}, the last time it {how}"
@@ -198,18 +200,20 @@ class _Supervisor:
             self._restarts.limit(int(failures), float(window))
         elif word == "finish":
             self._finished = True
-        elif word == "crash":
-            self._crashed = True
+        elif word == "done":
+            self._done = True
 
 
 def _after_signal(ended: Ended) -> int:
     return 128 + (ended.signal or 0)
 
 
-def _how(ended: Ended, crashed: bool) -> str:
+def _how(ended: Ended, *, crashed: bool) -> str:
     if ended.signal is not None:
         return f"was killed by signal {signal_name(ended.signal)}"
-    return "ended with an error of its own" if crashed else "ended before it was ready"
+    if not crashed:
+        return "ended before it was ready"
+    return "ended with an error of its own" if ended.code == _FAILED else f"ended out of turn with code {ended.code}"
 
 
 def _logger() -> logging.Logger:
