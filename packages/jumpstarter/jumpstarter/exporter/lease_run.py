@@ -83,8 +83,8 @@ class LeaseRun:
         self._link = link
         # With the work that an event is the outcome of.
         self._events: asyncio.Queue[tuple[Event, asyncio.Task[None] | None]] = asyncio.Queue()
-        self._changed = asyncio.Condition()
         self._over = asyncio.Event()
+        self._stopped = asyncio.Event()
         self._refused = False
         self._work: asyncio.Task[None] | None = None
         for name, source in _LOGGERS.items():
@@ -96,8 +96,7 @@ class LeaseRun:
 
     async def stopped(self) -> State:
         """Wait for the end of the life; gives the final state."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.state in FINAL)
+        await self._stopped.wait()
         return self.state
 
     def begin(self, lease_name: str = "", client_name: str = "") -> None:
@@ -144,17 +143,17 @@ class LeaseRun:
         elif step.effects:
             await self._idle()
         work = [effect for effect in step.effects if effect in _WORK]
-        async with self._changed:
-            if step.state is not self.state:
-                self.state = step.state
-                self._tell(event, work)
-                if step.state in (State.REFUSED, State.REFUSED_FOR_GOOD):
-                    self._refused = True
-                if step.state is State.IDLE or step.state in FINAL:
-                    # The next client is none of this one's business.
-                    self._session.log.start_afresh()
-                    self._over.set()
-            self._changed.notify_all()
+        if step.state is not self.state:
+            self.state = step.state
+            self._tell(event, work)
+            if step.state in (State.REFUSED, State.REFUSED_FOR_GOOD):
+                self._refused = True
+            if step.state is State.IDLE or step.state in FINAL:
+                # The next client is none of this one's business.
+                self._session.log.start_afresh()
+                self._over.set()
+            if step.state in FINAL:
+                self._stopped.set()
         if work:
             self._work = asyncio.ensure_future(self._perform(work))
 
